@@ -1,0 +1,181 @@
+"""The facts that fix every shape: corpus geometry, mel geometry, model segment.
+
+Guarantee: a spec that constructs is possible, and every length of every modality is derived here, once.
+Shape letters of the project: **B** batch, **T** audio samples, **M** mel bins, **F** mel frames, **S** condition
+tokens (frames kept), **E** CLIP width, **D** model width, **N** items in a list.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+from clipsonic.errors import SpecError
+
+GLOBAL_TIME_S = -1.0
+"""The time of a condition token that belongs to the whole segment (a picture, a text, pooled frames)."""
+
+
+@dataclass(frozen=True)
+class _Spec:
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            SpecError: an unknown or a missing key.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise SpecError(f"{cls.__name__} has no field {', '.join(unknown)}: known fields are {', '.join(sorted(known))}")
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise SpecError(f"{cls.__name__} cannot be built from {sorted(values)}: {error}") from None
+
+
+@dataclass(frozen=True)
+class CorpusSpec(_Spec):
+    """What a corpus fixes for all its records.
+
+    Args:
+        sample_rate_hz: rate of the stored mono sound.
+        seconds: length of a full segment.
+        min_seconds: shortest tail or short video that still becomes a record.
+    """
+
+    sample_rate_hz: int = 16000
+    seconds: float = 10.24
+    min_seconds: float = 2.56
+
+    def __post_init__(self) -> None:
+        if self.sample_rate_hz < 1000:
+            raise SpecError(f"sample_rate_hz {self.sample_rate_hz} is below 1000: give a rate such as 16000")
+        if not 0.0 < self.min_seconds <= self.seconds:
+            raise SpecError(f"min_seconds {self.min_seconds} must be above 0 and at most seconds {self.seconds}")
+
+    def num_samples(self, seconds: float | None = None) -> int:
+        """Samples T of a record of `seconds` (default: a full one)."""
+        return round((self.seconds if seconds is None else seconds) * self.sample_rate_hz)
+
+    @staticmethod
+    def num_frames(seconds: float) -> int:
+        """Frames kept for a record of this length: one per second, at least four."""
+        return max(4, round(seconds))
+
+    @staticmethod
+    def frame_times_s(seconds: float, num_frames: int | None = None) -> tuple[float, ...]:
+        """Bin centres, in seconds from the segment's start."""
+        count = CorpusSpec.num_frames(seconds) if num_frames is None else num_frames
+        return tuple((index + 0.5) * seconds / count for index in range(count))
+
+
+@dataclass(frozen=True)
+class MelSpec(_Spec):
+    """A mel space: Slaney filterbank on STFT magnitudes, natural log, F = T // hop_length columns.
+
+    The extraction pads (n_fft - hop_length) / 2 samples by reflection on both sides and does not centre, as HiFi-GAN,
+    BigVGAN and AudioLDM do. `log_floor` is the magnitude below which the log is clamped.
+    """
+
+    sample_rate_hz: int = 16000
+    n_fft: int = 1024
+    hop_length: int = 256
+    num_mels: int = 64
+    f_min_hz: float = 0.0
+    f_max_hz: float = 8000.0
+    log_floor: float = 1e-5
+
+    def __post_init__(self) -> None:
+        nyquist_hz = self.sample_rate_hz / 2
+        if not 0.0 <= self.f_min_hz < self.f_max_hz <= nyquist_hz:
+            raise SpecError(
+                f"mel range {self.f_min_hz} to {self.f_max_hz} Hz must rise and end at most at the Nyquist rate {nyquist_hz} Hz"
+            )
+        if self.hop_length < 1 or self.n_fft < 2 * self.hop_length or (self.n_fft - self.hop_length) % 2:
+            raise SpecError(
+                f"hop_length {self.hop_length} must be at most half of n_fft {self.n_fft}, their difference even"
+            )
+        if self.num_mels < 1 or not 0.0 < self.log_floor < 1.0:
+            raise SpecError(f"num_mels {self.num_mels} must be positive and log_floor {self.log_floor} between 0 and 1")
+        rank = _mel_rank(self)
+        if rank < self.num_mels:
+            raise SpecError(
+                f"a bank of {self.num_mels} mel filters over n_fft {self.n_fft} has rank {rank}: use fewer mels or a longer n_fft"
+            )
+
+    def num_mel_frames(self, num_samples: int) -> int:
+        """Columns F of a sound of T samples; the last partial hop is dropped."""
+        return num_samples // self.hop_length
+
+
+@dataclass(frozen=True)
+class SegmentSpec(_Spec):
+    """What a model makes: `num_mel_frames` columns of a mel space, from embeddings of one CLIP space.
+
+    Args:
+        mel: the mel space.
+        num_mel_frames: columns F of one segment.
+        embed_width: CLIP width E.
+        fingerprint: name of the CLIP space the condition lives in.
+    """
+
+    mel: MelSpec
+    num_mel_frames: int
+    embed_width: int
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        if self.num_mel_frames < 1 or self.embed_width < 1:
+            raise SpecError(
+                f"num_mel_frames {self.num_mel_frames} and embed_width {self.embed_width} must both be positive"
+            )
+
+    @property
+    def num_samples(self) -> int:
+        """Audio samples T of one segment."""
+        return self.num_mel_frames * self.mel.hop_length
+
+    @property
+    def seconds(self) -> float:
+        """Length of one segment."""
+        return self.num_samples / self.mel.sample_rate_hz
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; the mel space may be a plain dict."""
+        mel = values.get("mel")
+        return super().from_dict({**values, "mel": MelSpec.from_dict(mel)} if isinstance(mel, dict) else values)
+
+
+def _hz_to_mel(frequency_hz: float) -> float:
+    """Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above."""
+    linear = frequency_hz * 3.0 / 200.0
+    return linear if frequency_hz < 1000.0 else 15.0 + 27.0 * math.log(frequency_hz / 1000.0) / math.log(6.4)
+
+
+def _mel_to_hz(mel: float) -> float:
+    return mel * 200.0 / 3.0 if mel < 15.0 else 1000.0 * math.exp((mel - 15.0) * math.log(6.4) / 27.0)
+
+
+def mel_band_edges_hz(spec: MelSpec) -> list[float]:
+    """The num_mels + 2 edges of the triangular filters, in Hz."""
+    low, high = _hz_to_mel(spec.f_min_hz), _hz_to_mel(spec.f_max_hz)
+    return [_mel_to_hz(low + (high - low) * index / (spec.num_mels + 1)) for index in range(spec.num_mels + 2)]
+
+
+def _mel_rank(spec: MelSpec) -> int:
+    """Rank of the filterbank: consecutive triangles, so the sorted supports must admit distinct pivots."""
+    import numpy as np
+
+    edges_hz = np.array(mel_band_edges_hz(spec))
+    bins_hz = np.arange(spec.n_fft // 2 + 1) * spec.sample_rate_hz / spec.n_fft
+    rise = (bins_hz[None] - edges_hz[:-2, None]) / (edges_hz[1:-1] - edges_hz[:-2])[:, None]
+    fall = (edges_hz[2:, None] - bins_hz[None]) / (edges_hz[2:] - edges_hz[1:-1])[:, None]
+    return int(np.linalg.matrix_rank(np.maximum(0.0, np.minimum(rise, fall))))
