@@ -1,0 +1,91 @@
+"""The `clipsonic` command: finds the stage, lets it parse and run, and turns refusals into one sentence.
+
+Each stage has a module `command` with `build_parser(prog)` and `run(args) -> dict`; it is imported only when asked
+for, so `clipsonic --help` is instant. Exit status: 0 done, 1 failed at run time, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from clipsonic import __version__
+from clipsonic.errors import ClipsonicError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "soundstage": ("clipsonic.soundstage.command", "render raw videos whose sights cause their sounds"),
+    "ingest": ("clipsonic.ingest.command", "turn raw videos into a corpus of shards"),
+    "inspect": ("clipsonic.ingest.inspect_command", "say what is in a corpus, what was refused and why"),
+    "train": ("clipsonic.train.command", "train a sound model on a corpus"),
+    "train-clip": ("clipsonic.clip.train_command", "train a small CLIP on pictures and captions"),
+    "train-prior": ("clipsonic.prior.train_command", "train a diffusion prior on pictures and captions"),
+    "generate": ("clipsonic.generate.command", "make a sound from a text, a picture or a video"),
+    "evaluate": ("clipsonic.evaluate.command", "judge a model on held-out videos"),
+}
+
+
+def _overview() -> argparse.ArgumentParser:
+    lines = "\n".join(f"  {name:<12} {summary}" for name, (_, summary) in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="clipsonic",
+        description="Sound models from raw, unlabeled videos.",
+        epilog=f"commands:\n{lines}\n\nclipsonic COMMAND --help shows the options of one, with an example.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"clipsonic {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=list(COMMANDS))
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="print the result as one JSON object on standard output")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def _report(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False, default=str))
+    elif message := result.get("message"):
+        print(message)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = _overview().parse_args(words[:1]).command
+    module = importlib.import_module(COMMANDS[name][0])
+    parser = module.build_parser(f"clipsonic {name}")
+    _add_common(parser)
+    debug = "--debug" in words
+    try:
+        args = parser.parse_args(words[1:])
+        _report(module.run(args), args.json)
+    except ClipsonicError as error:
+        if debug:
+            raise
+        print(f"clipsonic {name}: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if debug:
+            raise
+        print(f"clipsonic {name}: {_sentence_of(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"clipsonic {name}: interrupted; the same command with the same --out continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _sentence_of(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"the system refused a file operation{where}: {error.strerror or error}; free space or check permissions, then run again"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""Settings for every test: few threads, no network, fast tier first."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests run before slow ones, so that a mistake shows early; gpu tests say why they are skipped."""
+    import torch
+
+    no_gpu = pytest.mark.skip(reason="needs a CUDA device, and this machine has none")
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(no_gpu)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def real_media() -> Path:
+    """The folder of real videos beside a checkout, if this machine has one."""
+    if not SHARED_MEDIA.is_dir():
+        pytest.skip("needs the folder of real media beside the checkout, which is not here")
+    return SHARED_MEDIA

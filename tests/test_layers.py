@@ -1,0 +1,95 @@
+"""The house keeps its order: imports go downward only, and every heavy package has one door."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "clipsonic"
+
+LAYERS = {
+    "specs": 0, "errors": 0, "seeding": 0, "resources": 0,
+    "audio": 1, "clip": 1, "shards": 1, "diffusion": 1,
+    "soundstage": 2, "ingest": 2, "models": 2, "prior": 2,
+    "pipeline": 3,
+    "train": 4, "generate": 4,
+    "evaluate": 5, "demo": 5,
+    "cli": 6,
+}  # fmt: skip
+
+DOORS = {
+    "open_clip": {"clip/open_clip.py"},
+    "webdataset": {"shards"},
+    "decord": {"ingest"},
+    "ray": {"ingest"},
+    "dalle2_pytorch": {"prior/adapter.py"},
+    "lightning": {"train"},
+}
+
+
+def _imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    return names
+
+
+def _sources() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] != "__init__.py")
+
+
+def _place(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def _part(place: str) -> str:
+    return place.split("/")[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", _sources(), ids=_place)
+def test_a_module_imports_only_from_lower_layers_or_its_own_folder(path: Path) -> None:
+    part = _part(_place(path))
+    assert part in LAYERS, f"{part} has no layer: give it one here and in the design"
+    for name in _imports(path):
+        words = name.split(".")
+        if words[0] != "clipsonic" or len(words) < 2 or words[1] not in LAYERS or words[1] == part:
+            continue
+        below = LAYERS[words[1]] < LAYERS[part] or LAYERS[part] == LAYERS[words[1]] == 0
+        assert below, f"{_place(path)} (layer {LAYERS[part]}) imports {name} (layer {LAYERS[words[1]]})"
+
+
+@pytest.mark.parametrize("package", sorted(DOORS))
+def test_a_heavy_package_has_one_door(package: str) -> None:
+    users = {_place(path) for path in _sources() if any(name.split(".")[0] == package for name in _imports(path))}
+    strangers = {user for user in users if not any(user == door or user.startswith(f"{door}/") for door in DOORS[package])}
+    assert not strangers, f"{package} may be imported by {sorted(DOORS[package])} only, not by {sorted(strangers)}"
+
+
+def test_training_and_generation_do_not_import_each_other() -> None:
+    for path in _sources():
+        place = _place(path)
+        if place.startswith("generate/"):
+            assert not any(name.startswith("clipsonic.train") for name in _imports(path)), place
+        if place.startswith("train/"):
+            assert not any(name.startswith(("clipsonic.ingest", "clipsonic.generate")) for name in _imports(path)), place
+
+
+def test_importing_clipsonic_loads_no_heavy_package() -> None:
+    heavy = ("torch", "numpy", "diffusers", "lightning", "open_clip", "decord", "av", "dalle2_pytorch", "webdataset")
+    code = f"import sys, clipsonic; print([name for name in {heavy!r} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_every_public_name_resolves() -> None:
+    import clipsonic
+
+    for name in clipsonic.__all__:
+        assert getattr(clipsonic, name) is not None
