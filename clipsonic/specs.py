@@ -33,7 +33,9 @@ class _Spec:
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise SpecError(f"{cls.__name__} has no field {', '.join(unknown)}: known fields are {', '.join(sorted(known))}")
+            raise SpecError(
+                f"{cls.__name__} has no field {', '.join(unknown)}: known fields are {', '.join(sorted(known))}"
+            )
         try:
             return cls(**values)
         except TypeError as error:

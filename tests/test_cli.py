@@ -13,7 +13,9 @@ from clipsonic.cli import COMMANDS, main
 
 def test_help_answers_in_under_a_second() -> None:
     start_s = time.perf_counter()
-    answer = subprocess.run([sys.executable, "-m", "clipsonic.cli", "--help"], capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-m", "clipsonic.cli", "--help"], capture_output=True, text=True, check=True
+    )
     assert time.perf_counter() - start_s < 1.0
     for name in COMMANDS:
         assert name in answer.stdout
@@ -42,7 +44,9 @@ def test_the_help_of_a_command_loads_no_heavy_package(name: str) -> None:
     assert answer.stderr.strip().splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("words", [[], ["unknown"], ["train"], ["generate", "--model", "tiny"], ["ingest", "--ou", "x"]])
+@pytest.mark.parametrize(
+    "words", [[], ["unknown"], ["train"], ["generate", "--model", "tiny"], ["ingest", "--ou", "x"]]
+)
 def test_wrong_usage_exits_with_2(words: list[str]) -> None:
     try:
         status = main(words)

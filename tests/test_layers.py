@@ -68,7 +68,9 @@ def test_a_module_imports_only_from_lower_layers_or_its_own_folder(path: Path) -
 @pytest.mark.parametrize("package", sorted(DOORS))
 def test_a_heavy_package_has_one_door(package: str) -> None:
     users = {_place(path) for path in _sources() if any(name.split(".")[0] == package for name in _imports(path))}
-    strangers = {user for user in users if not any(user == door or user.startswith(f"{door}/") for door in DOORS[package])}
+    strangers = {
+        user for user in users if not any(user == door or user.startswith(f"{door}/") for door in DOORS[package])
+    }
     assert not strangers, f"{package} may be imported by {sorted(DOORS[package])} only, not by {sorted(strangers)}"
 
 
@@ -78,7 +80,9 @@ def test_training_and_generation_do_not_import_each_other() -> None:
         if place.startswith("generate/"):
             assert not any(name.startswith("clipsonic.train") for name in _imports(path)), place
         if place.startswith("train/"):
-            assert not any(name.startswith(("clipsonic.ingest", "clipsonic.generate")) for name in _imports(path)), place
+            assert not any(name.startswith(("clipsonic.ingest", "clipsonic.generate")) for name in _imports(path)), (
+                place
+            )
 
 
 def test_importing_clipsonic_loads_no_heavy_package() -> None:
