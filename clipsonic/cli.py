@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _sentence_of(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
-    return f"the system refused a file operation{where}: {error.strerror or error}; free space or check permissions, then run again"
+    reason = error.strerror or error
+    return f"the system refused a file operation{where}: {reason}; free space or check permissions, then run again"
 
 
 if __name__ == "__main__":

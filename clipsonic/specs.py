@@ -98,7 +98,8 @@ class MelSpec(_Spec):
         nyquist_hz = self.sample_rate_hz / 2
         if not 0.0 <= self.f_min_hz < self.f_max_hz <= nyquist_hz:
             raise SpecError(
-                f"mel range {self.f_min_hz} to {self.f_max_hz} Hz must rise and end at most at the Nyquist rate {nyquist_hz} Hz"
+                f"mel range {self.f_min_hz} to {self.f_max_hz} Hz must rise "
+                f"and end at most at the Nyquist rate {nyquist_hz} Hz"
             )
         if self.hop_length < 1 or self.n_fft < 2 * self.hop_length or (self.n_fft - self.hop_length) % 2:
             raise SpecError(
@@ -109,7 +110,8 @@ class MelSpec(_Spec):
         rank = _mel_rank(self)
         if rank < self.num_mels:
             raise SpecError(
-                f"a bank of {self.num_mels} mel filters over n_fft {self.n_fft} has rank {rank}: use fewer mels or a longer n_fft"
+                f"a bank of {self.num_mels} mel filters over n_fft {self.n_fft} has rank {rank}: "
+                "use fewer mels or a longer n_fft"
             )
 
     def num_mel_frames(self, num_samples: int) -> int:
