@@ -1,0 +1,117 @@
+"""The `evaluate` command: a pipeline and a corpus to a report that can be read, heard and reproduced."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from clipsonic.errors import UsageError
+
+_EXAMPLE = """example:
+  clipsonic evaluate --model PIPELINE --corpus HELDOUT_CORPUS --out report
+  (rendered corpora are judged by the laws of their scenes, others by retrieval of their own sound)"""
+_PROMPTS = ("image", "video", "text")
+_CLOSERS = ("zero-shot", "prior")
+
+
+def build_parser(prog: str) -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Judge a model: tables, intervals, and one page with players.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model", required=True, metavar="PIPELINE", help="a pipeline folder, a hub id, or tiny")
+    parser.add_argument(
+        "--corpus", required=True, type=Path, metavar="CORPUS", help="a corpus the model was not trained on"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="for report.json and index.html")
+    parser.add_argument(
+        "--videos",
+        type=Path,
+        metavar="FOLDER",
+        help="where the manifest of rendered videos lies (default: beside them)",
+    )
+    parser.add_argument("--num-scenes", type=int, default=200, metavar="N", help="at most so many items (default: 200)")
+    parser.add_argument(
+        "--num-others", type=int, metavar="N", help="fewer of the rendered scenes for videos and texts (default: all)"
+    )
+    parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's)")
+    parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale (default: the model's)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything drawn (default: 0)")
+    parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="sounds per call (default: 32)")
+    parser.add_argument(
+        "--prompts", default=",".join(_PROMPTS), metavar="LIST", help="of image,video,text (default: all)"
+    )
+    parser.add_argument(
+        "--closers", default=",".join(_CLOSERS), metavar="LIST", help="of zero-shot,prior, for text (default: both)"
+    )
+    parser.add_argument("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Judge, and write the report.
+
+    Raises:
+        UsageError: a number out of its range, an unknown prompt or closer, or a folder that is a file.
+    """
+    prompts, closers = _choice("prompts", args.prompts, _PROMPTS), _choice("closers", args.closers, _CLOSERS)
+    _check(args)
+    from clipsonic.evaluate.report import table_text, write_report
+    from clipsonic.evaluate.rows import Making
+    from clipsonic.evaluate.run import Options, evaluate
+    from clipsonic.pipeline import ClipSonicPipeline
+
+    options = Options(
+        corpus=args.corpus,
+        videos=args.videos,
+        num_scenes=args.num_scenes,
+        making=Making(args.steps, args.guidance, args.seed, args.batch_size, args.num_others),
+        prompts=prompts,
+        closers=closers,
+        num_players=args.num_players,
+        model_name=args.model,
+        command=command_line(args),
+    )
+    result = evaluate(ClipSonicPipeline.from_pretrained(args.model), options)
+    paths = write_report(args.out, result)
+    message = f"{table_text(result.numbers)}\nreport: {paths['page']} and {paths['report']}"
+    return {"message": message, **paths, **result.numbers}
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """The command that makes the same report again."""
+    words = ["clipsonic", "evaluate"]
+    for name, value in vars(args).items():
+        if value is not None and name not in ("json", "debug"):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _choice(option: str, text: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if strange := [word for word in words if word not in known]:
+        raise UsageError(f"--{option} {strange[0]!r} is unknown: give a list of {', '.join(known)}")
+    if not words:
+        raise UsageError(f"--{option} is empty: give at least one of {', '.join(known)}")
+    return tuple(word for word in known if word in words)
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name, least in (("num_scenes", 1), ("num_others", 1), ("batch_size", 1), ("num_players", 0), ("steps", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {value} is below {least}: give a whole number from {least} up"
+            )
+    if args.out.exists() and not args.out.is_dir():
+        raise UsageError(f"--out {args.out} is a file: give a folder")
+    if args.videos is not None and not args.videos.is_dir():
+        raise UsageError(f"--videos {args.videos} is not a folder: give the folder with manifest.jsonl")
+    if not args.corpus.is_dir():
+        raise UsageError(f"--corpus {args.corpus} is not a folder: give one that clipsonic ingest wrote")

@@ -1,0 +1,258 @@
+"""The report of an evaluation: report.json, a printed table, and one HTML page with players that stands alone.
+
+Guarantee: every figure of the table and of the page is a number of report.json; the page loads nothing from anywhere,
+and stays below `MAX_PAGE_BYTES` by leaving out the last examples, which it then says.
+Price: one spectrogram picture and one FLAC per player, about 0.2 s and 150 kB.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from clipsonic.audio.mel import LogMel
+from clipsonic.audio.picture import spectrogram_png
+from clipsonic.audio.wave import encode_flac
+from clipsonic.shards.writer import write_whole
+from clipsonic.specs import MelSpec
+
+MAX_PAGE_BYTES = 25_000_000
+REPORT_NAME, PAGE_NAME = "report.json", "index.html"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One player: what it is, what prompted it, what the judge called it (and whether that is right)."""
+
+    label: str
+    wave: np.ndarray
+    prompt: str = ""
+    verdict: str = ""
+    is_right: bool | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One card: a picture, the true sound first, and the sounds made for it."""
+
+    title: str
+    subtitle: str
+    thumbnail: bytes | None
+    sounds: tuple[Sound, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `write_report` writes.
+
+    Args:
+        numbers: plain JSON values; see `clipsonic.evaluate.run` for the keys.
+        examples: what can be heard.
+        mel: the mel space of the spectrogram pictures; its rate is the rate of all waves.
+    """
+
+    numbers: dict[str, Any]
+    examples: tuple[Example, ...]
+    mel: MelSpec
+
+
+class Column(NamedTuple):
+    """One column of the table: the key of a row's figure, its heading, how it is written, and what it means."""
+
+    key: str
+    heading: str
+    write: Callable[[Any], str]
+    meaning: str
+
+
+def _percent(share: Any) -> str:
+    """A share, with its interval if it was measured on a sample."""
+    if not isinstance(share, Mapping):
+        return f"{share:.1%}"
+    if share["low"] == share["high"]:
+        return f"{share['value']:.1%}"
+    return f"{share['value']:.1%} ({share['low']:.0%} to {share['high']:.0%})"
+
+
+def _decibels(figure: Any) -> str:
+    return f"{figure['value']:.1f} ({figure['low']:.1f} to {figure['high']:.1f})"
+
+
+def _rank(rank: Any) -> str:
+    return f"{rank:.1f}"
+
+
+def _seconds(seconds: Any) -> str:
+    return f"{seconds:.2f}"
+
+
+_COMMON = (
+    Column(
+        "num_sounds", "sounds", str, "How many sounds the row has; rows with fewer are of a fair draw of the items."
+    ),
+    Column(
+        "mel_difference_db",
+        "off the true sound, dB",
+        _decibels,
+        "Mean absolute difference of the log-mel spectrogram to the true sound's, in decibels, with the 95 "
+        "% interval of its mean. 0 is the very same sound. It falls with the right timbre and level, but "
+        "two equally good takes of one thing (other onsets) also differ: read it against the shuffled row.",
+    ),
+    Column(
+        "silent_share",
+        "silent",
+        _percent,
+        "Share of the sounds whose level is below -60 dB full scale: silence can look good in distances, "
+        "so it is counted.",
+    ),
+    Column(
+        "clipped_share",
+        "clipped",
+        _percent,
+        "Share of the sounds with more than one sample in a thousand at full scale.",
+    ),
+    Column(
+        "seconds_per_sound",
+        "s per sound",
+        _seconds,
+        "Wall-clock seconds to make one sound on the machine of this run, in batches.",
+    ),
+)
+COLUMNS: dict[str, tuple[Column, ...]] = {
+    "soundstage": (
+        Column(
+            "accuracy",
+            "named rightly",
+            _percent,
+            "Share of the sounds that the judge names by the right one of the kinds, with Wilson's 95 % "
+            "interval. The judge is a classifier trained on true sound only; what it says of the true "
+            "sound of these very scenes, in the first row, is its own accuracy and the ceiling of every "
+            "other row.",
+        ),
+        *_COMMON,
+    ),
+    "videos": (
+        Column(
+            "recall_at_1",
+            "own sound first",
+            _percent,
+            "Share of the made sounds that lie nearest (log-mel difference) to the soundtrack of their own "
+            "record among all of them, with Wilson's 95 % interval.",
+        ),
+        Column(
+            "mean_rank",
+            "mean rank",
+            _rank,
+            "Where the own soundtrack stands on average when all soundtracks are sorted by distance to the "
+            "made sound; 1 is best, half of all is what a model that ignores its prompt gets.",
+        ),
+        *_COMMON,
+    ),
+}
+"""The table's columns, by the kind of corpus."""
+
+
+def columns_of(numbers: Mapping[str, Any]) -> tuple[Column, ...]:
+    """The columns that this result's table has."""
+    return COLUMNS[numbers["corpus_kind"]]
+
+
+def headings(numbers: Mapping[str, Any]) -> list[str]:
+    """The columns' headings; beside the judge's share stands how often it is right on true sound."""
+    true = next((row["figures"].get("accuracy") for row in numbers["rows"] if row["name"] == "true"), None)
+    own = f" (judge itself: {true['value']:.1%})" if true else ""
+    return [column.heading + (own if column.key == "accuracy" else "") for column in columns_of(numbers)]
+
+
+def cells(row: Mapping[str, Any], columns: Sequence[Column]) -> list[str]:
+    """The written figures of a row, a dash where it has none."""
+    figures = row["figures"]
+    return [column.write(figures[column.key]) if figures.get(column.key) is not None else "–" for column in columns]
+
+
+def table_text(numbers: Mapping[str, Any]) -> str:
+    """The table for a terminal."""
+    columns = columns_of(numbers)
+    lines = [["", *headings(numbers)]]
+    lines += [[row["label"], *cells(row, columns)] for row in numbers["rows"]]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    notes = [f"skipped: {skipped['label']} ({skipped['reason']})" for skipped in numbers["skipped"]]
+    return "\n".join([*padded, *numbers["sentences"], *notes])
+
+
+def write_report(folder: str | Path, result: Evaluation) -> dict[str, str]:
+    """Write report.json and index.html, each whole; returns their paths as {"report", "page"}."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result.numbers, indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(folder / REPORT_NAME, text.encode() + b"\n")
+    write_whole(folder / PAGE_NAME, render_page(result).encode())
+    return {"report": str(folder / REPORT_NAME), "page": str(folder / PAGE_NAME)}
+
+
+def render_page(result: Evaluation, max_bytes: int = MAX_PAGE_BYTES) -> str:
+    """The HTML page, at most `max_bytes` long unless the table alone is longer."""
+    cards, size, log_mel = [], 0, LogMel(result.mel)
+    for example in tqdm(result.examples, "draw examples", file=sys.stderr, mininterval=0.5):
+        card = _card(example, log_mel)
+        size += len(json.dumps(card))
+        if size > max_bytes - 100_000:
+            break
+        cards.append(card)
+    columns = columns_of(result.numbers)
+    rows = [
+        {"label": row["label"], "about": row["about"], "bar": _bar(row), "cells": cells(row, columns)}
+        for row in result.numbers["rows"]
+    ]
+    template = jinja2.Template(
+        Path(__file__).with_name("report.html.j2").read_text(), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    page = template.render(
+        numbers=result.numbers,
+        columns=columns,
+        headings=headings(result.numbers),
+        rows=rows,
+        cards=cards,
+        num_hidden=len(result.examples) - len(cards),
+    )
+    return str(page)
+
+
+def _bar(row: Mapping[str, Any]) -> dict[str, float] | None:
+    """The row's main share and interval in percent, for the bar drawn in its cell."""
+    share = row["figures"].get("accuracy", row["figures"].get("recall_at_1"))
+    return None if share is None else {end: 100.0 * share[end] for end in ("value", "low", "high")}
+
+
+def _card(example: Example, log_mel: LogMel) -> dict[str, Any]:
+    sounds = []
+    for sound in example.sounds:
+        mel = log_mel(torch.from_numpy(np.ascontiguousarray(sound.wave))[None])[0].numpy()
+        flac = encode_flac(sound.wave, log_mel.spec.sample_rate_hz)
+        sounds.append(
+            {
+                "label": sound.label,
+                "prompt": sound.prompt,
+                "verdict": sound.verdict,
+                "is_right": sound.is_right,
+                "audio": _data_uri("audio/flac", flac),
+                "picture": _data_uri("image/png", spectrogram_png(mel, log_mel.spec)),
+            }
+        )
+    thumbnail = _data_uri("image/jpeg", example.thumbnail) if example.thumbnail else None
+    return {"title": example.title, "subtitle": example.subtitle, "thumbnail": thumbnail, "sounds": sounds}
+
+
+def _data_uri(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

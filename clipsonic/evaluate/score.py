@@ -1,0 +1,122 @@
+"""From rows of sounds to the figures of the table.
+
+Guarantee: every row is scored by the same code, so the true sound, silence and a model differ by their sounds only;
+figures that have no meaning for a corpus are not made. Price: one log-mel per sound, one verdict of the judge where
+laws are known, N x N spectrogram distances where they are not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from clipsonic.audio.mel import LogMel
+from clipsonic.audio.wave import clipped_share, resample, rms_db
+from clipsonic.evaluate.judge import Judge, Verdicts
+from clipsonic.evaluate.metrics import (
+    Interval,
+    bootstrap_interval,
+    mean_abs_log_mel,
+    own_ranks,
+    pairwise_mel_difference,
+    wilson_interval,
+)
+from clipsonic.evaluate.rows import Row
+from clipsonic.seeding import numpy_rng
+from clipsonic.shards.selection import SILENT_RMS_DB
+from clipsonic.specs import MelSpec
+
+CLIPPED_SHARE = 0.001
+
+
+class Scored(NamedTuple):
+    """A row, its figures (plain values), and the judge's verdicts where there are laws."""
+
+    row: Row
+    figures: dict[str, Any]
+    verdicts: Verdicts | None
+
+
+class Scorer:
+    """Scores rows against the true sounds.
+
+    Args:
+        waves: true sounds (N, T); a row of n sounds is heard against the first n.
+        mel: the mel space of the distances.
+        kinds: the true class of each item with the judge that names them, or None where no law is known.
+        firsts: indexes of the items that open their video, for the share nearest to their own soundtrack.
+        seed: of the resampled intervals.
+    """
+
+    def __init__(
+        self, waves: np.ndarray, mel: MelSpec, kinds: tuple[np.ndarray, Judge] | None, firsts: Sequence[int], seed: int
+    ) -> None:
+        self._log_mel, self._kinds, self._seed = LogMel(mel), kinds, seed
+        self._firsts = list(firsts)
+        self._true = self._mels(waves)
+
+    def score(self, row: Row) -> Scored:
+        """The figures of a row."""
+        if row.waves is None:
+            return Scored(row, self._chance(), None)
+        mels = self._mels(row.waves)
+        distances = mean_abs_log_mel(mels, self._true[: len(mels)])
+        figures: dict[str, Any] = {
+            "num_sounds": len(mels),
+            "mel_difference_db": as_dict(bootstrap_interval(distances, numpy_rng(self._seed, "evaluate.bootstrap"))),
+            "silent_share": float(np.mean([rms_db(wave) < SILENT_RMS_DB for wave in row.waves])),
+            "clipped_share": float(np.mean([clipped_share(wave) > CLIPPED_SHARE for wave in row.waves])),
+            "seconds_per_sound": row.seconds_per_sound,
+        }
+        if self._kinds is None:
+            return Scored(row, {**self._retrieval(mels), **figures}, None)
+        verdicts = self._kinds[1].verdicts(self._at_judges_rate(row.waves))
+        right = int((verdicts.named == self._kinds[0][: len(mels)]).sum())
+        return Scored(row, {"accuracy": _share(right, len(mels)), **figures}, verdicts)
+
+    def _chance(self) -> dict[str, Any]:
+        """What guessing gives, known without a sound."""
+        count = len(self._true)
+        if self._kinds is None:
+            return {"recall_at_1": _known(1 / count), "mean_rank": (count + 1) / 2}
+        return {"accuracy": _known(1 / len(self._kinds[1].config.kinds))}
+
+    def _retrieval(self, mels: np.ndarray) -> dict[str, Any]:
+        """Where the own soundtrack stands among all, and among those of the other videos' first segments."""
+        distances = pairwise_mel_difference(mels, self._true[: len(mels)])
+        ranks = own_ranks(distances)
+        figures: dict[str, Any] = {
+            "recall_at_1": _share(int((ranks == 1).sum()), len(ranks)),
+            "mean_rank": float(ranks.mean()),
+        }
+        firsts = [place for place in self._firsts if place < len(mels)]
+        if firsts:
+            first_ranks = own_ranks(distances[np.ix_(firsts, firsts)])
+            figures["nearest_to_own"] = {"count": int((first_ranks == 1).sum()), "of": len(firsts)}
+        return figures
+
+    def _mels(self, waves: np.ndarray, batch_size: int = 32) -> np.ndarray:
+        starts = range(0, len(waves), batch_size)
+        return np.concatenate([self._log_mel(torch.from_numpy(waves[at : at + batch_size])).numpy() for at in starts])
+
+    def _at_judges_rate(self, waves: np.ndarray) -> np.ndarray:
+        assert self._kinds is not None
+        rates_hz = self._log_mel.spec.sample_rate_hz, self._kinds[1].config.mel.sample_rate_hz
+        return waves if rates_hz[0] == rates_hz[1] else np.stack([resample(wave, *rates_hz) for wave in waves])
+
+
+def as_dict(interval: Interval) -> dict[str, float]:
+    """An interval as plain values."""
+    return dict(interval._asdict())
+
+
+def _share(hits: int, total: int) -> dict[str, float]:
+    return {**as_dict(wilson_interval(hits, total)), "hits": hits, "total": total}
+
+
+def _known(value: float) -> dict[str, float]:
+    """A share that is known and not measured: its interval is itself."""
+    return {"value": value, "low": value, "high": value}

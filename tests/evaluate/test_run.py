@@ -1,0 +1,259 @@
+"""A whole evaluation of a tiny untrained pipeline: rows, figures, refusals, files; scenes with laws and without."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clipsonic.audio.vocoder import GriffinLim
+from clipsonic.diffusion.schedulers import make_scheduler
+from clipsonic.errors import CorpusError, FingerprintError, UsageError
+from clipsonic.evaluate.command import build_parser, run
+from clipsonic.evaluate.laws import find_laws
+from clipsonic.evaluate.report import write_report
+from clipsonic.evaluate.rows import Making
+from clipsonic.evaluate.run import Options, evaluate
+from clipsonic.models.dit import DiT1D
+from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.seeding import numpy_rng
+from clipsonic.shards.record import Record
+from clipsonic.shards.writer import CorpusIndex, corpus_facts, write_facts, write_shard
+from clipsonic.soundstage.kinds import KINDS
+from clipsonic.soundstage.manifest import manifest_entry, write_manifest
+from clipsonic.soundstage.scene import Scene, draw_scene
+from clipsonic.soundstage.synth import synthesize
+from clipsonic.specs import CorpusSpec, MelSpec, SegmentSpec
+
+RATE_HZ, WIDTH, FINGERPRINT = 16000, 16, "test-clip/000000000000"
+SECONDS = 1.28
+CORPUS = CorpusSpec(RATE_HZ, seconds=2.56, min_seconds=1.28)
+
+
+class Captioner:
+    """Stands in for a CLIP: a caption's vector is drawn from its letters."""
+
+    fingerprint = FINGERPRINT
+
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        rows = np.stack([numpy_rng(0, "caption", text).normal(size=WIDTH) for text in texts])
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def make_pipeline() -> ClipSonicPipeline:
+    mel = MelSpec()
+    spec = SegmentSpec(mel, mel.num_mel_frames(round(SECONDS * RATE_HZ)), WIDTH, FINGERPRINT)
+    torch.manual_seed(0)
+    denoiser = DiT1D(
+        num_mel_frames=spec.num_mel_frames, width=32, depth=1, heads=2, embed_width=WIDTH, segment_seconds=spec.seconds
+    )
+    made = ClipSonicPipeline(denoiser, make_scheduler("flow"), spec, [-6.0] * 64, [2.0] * 64, num_inference_steps=2)
+    made.vocoder = GriffinLim(mel, num_iterations=2)
+    return made
+
+
+def make_corpus(folder: Path, scenes: list[Scene], fingerprint: str = FINGERPRINT) -> Path:
+    """Records as ingest makes them, but with vectors drawn by kind in place of pictures."""
+    folder.mkdir(parents=True)
+    records = [one for place, scene in enumerate(scenes) for one in _records_of(scene, place)]
+    info = write_shard(folder / "shard-000000.tar", records)
+    write_facts(folder, ({**record.facts, "key": record.key, "shard": info["name"]} for record in records))
+    CorpusIndex(CORPUS, fingerprint, "test", WIDTH, [info]).save(folder)
+    return folder
+
+
+def _records_of(scene: Scene, place: int) -> list[Record]:
+    wave = synthesize(scene, RATE_HZ)
+    rng, records = numpy_rng(1, "frames", scene.kind), []
+    for part in range(int(scene.duration_s / CORPUS.seconds)):
+        start = round(part * CORPUS.seconds * RATE_HZ)
+        piece = wave[start : start + CORPUS.num_samples()]
+        times_s = list(CORPUS.frame_times_s(CORPUS.seconds))
+        facts = {
+            "source": f"videos/{place:06d}.mp4", "start_s": part * CORPUS.seconds, "seconds": CORPUS.seconds,
+            "valid_seconds": CORPUS.seconds, "frame_times_s": times_s, "sample_rate": RATE_HZ,
+            "rms_db": -20.0, "silence_share": 0.0,
+        }  # fmt: skip
+        frames = rng.normal(size=(len(times_s), WIDTH)).astype(np.float16)
+        records.append(Record(f"v{place:03d}-{part}", piece, frames, facts))
+    return records
+
+
+def make_scenes(count: int) -> list[Scene]:
+    names = list(KINDS)
+    return [draw_scene(9, place, split="heldout", kind=names[place % len(names)]) for place in range(count)]
+
+
+def with_manifest(folder: Path, scenes: list[Scene]) -> None:
+    (folder / "videos").mkdir(parents=True)
+    entries = [manifest_entry(f"{place:06d}.mp4", scene, "heldout") for place, scene in enumerate(scenes)]
+    write_manifest(folder / "videos", entries)
+
+
+def rows_of(numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row["figures"] for row in numbers["rows"]}
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    return make_scenes(30)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory, scenes: list[Scene]) -> Path:
+    """Rendered scenes with the manifest beside their videos."""
+    folder = tmp_path_factory.mktemp("known")
+    with_manifest(folder, scenes)
+    return make_corpus(folder / "corpus", scenes)
+
+
+@pytest.fixture(scope="module")
+def unknown_corpus(tmp_path_factory: pytest.TempPathFactory, scenes: list[Scene]) -> Path:
+    """The same without a manifest: to the evaluation, real videos."""
+    return make_corpus(tmp_path_factory.mktemp("unknown") / "corpus", scenes[:8])
+
+
+@pytest.mark.slow
+def test_an_untrained_model_is_judged_by_the_laws_of_the_scenes(corpus: Path, tmp_path: Path) -> None:
+    pipeline = make_pipeline()
+    pipeline.set_clip(Captioner())  # type: ignore[arg-type]
+    options = Options(corpus, making=Making(batch_size=7, seed=4), num_players=3)
+    first, again = evaluate(pipeline, options), evaluate(pipeline, options)
+    rows = rows_of(first.numbers)
+    expected = "true vocoder image video-timed video-pooled text-zero-shot shuffled silence chance"
+    assert list(rows) == expected.split()
+    assert first.numbers["skipped"] == [{"label": "text (prior)", "reason": "the pipeline has no text prior"}]
+    assert rows["true"]["mel_difference_db"]["value"] == 0.0
+    # the judge was trained on 2.56 s and longer; on 1.28 s of 30 sounds it still names most
+    assert rows["true"]["accuracy"]["value"] > 0.8
+    assert rows["image"]["accuracy"]["value"] < 0.4
+    assert rows["chance"]["accuracy"]["value"] == 1 / len(KINDS)
+    assert {figures.get("num_sounds") for figures in rows.values()} == {first.numbers["num_items"], None}
+    assert rows["silence"]["silent_share"] == 1.0
+    assert rows["true"]["silent_share"] == 0.0
+    for row in (*again.numbers["rows"], *first.numbers["rows"]):
+        row["figures"].pop("seconds_per_sound", None)
+    assert again.numbers == first.numbers
+    assert first.numbers["manifests"] == [str(corpus.parent / "videos" / "manifest.jsonl")]
+    assert len(first.examples) == len(first.numbers["examples"]) == 3
+    assert first.numbers["examples"][0]["verdicts"].keys() == {"true", "image", "video-timed", "text-zero-shot"}
+    assert first.numbers["examples"][0]["source"] == "videos/" + first.numbers["examples"][0]["file"]
+    assert len({example.title for example in first.examples}) == 3
+    assert [sound.label for sound in first.examples[0].sounds] == [
+        "true sound", "picture", "video (timed)", "text (zero-shot)",
+    ]  # fmt: skip
+    page = Path(write_report(tmp_path, first)["page"]).read_text()
+    assert "named rightly" in page
+
+
+@pytest.mark.slow
+def test_a_model_that_ignores_its_prompt_scores_the_same_with_shuffled_ones(corpus: Path) -> None:
+    class Constant:
+        """A pipeline's outside with one sound inside."""
+
+        def __init__(self) -> None:
+            inner = make_pipeline()
+            self.segment, self.config, self.vocoder, self.prior = inner.segment, inner.config, inner.vocoder, None
+
+        def __call__(self, embeds: np.ndarray, **_: Any) -> Any:
+            wave = numpy_rng(0, "noise").normal(size=self.segment.num_samples).astype(np.float32) * 0.1
+            return argparse.Namespace(audios=np.repeat(wave[None], len(embeds), axis=0))
+
+    rows = rows_of(evaluate(Constant(), Options(corpus, prompts=("image",), num_players=0)).numbers)
+    for figure in ("accuracy", "mel_difference_db", "silent_share", "clipped_share"):
+        assert rows["shuffled"][figure] == rows["image"][figure], figure
+
+
+@pytest.mark.slow
+def test_without_laws_there_is_retrieval_and_no_soundstage_figure(unknown_corpus: Path, tmp_path: Path) -> None:
+    result = evaluate(make_pipeline(), Options(unknown_corpus, prompts=("image", "video", "text"), num_players=2))
+    numbers, rows = result.numbers, rows_of(result.numbers)
+    assert numbers["corpus_kind"] == "videos"
+    assert "accuracy" not in json.dumps(numbers)
+    assert "judge" not in " ".join(numbers["sentences"])
+    assert rows["true"]["recall_at_1"]["value"] == 1.0
+    assert rows["true"]["mean_rank"] == 1.0
+    assert rows["video-timed"]["nearest_to_own"]["of"] == 8
+    assert rows["chance"]["mean_rank"] == (numbers["num_items"] + 1) / 2
+    assert [one["label"] for one in numbers["skipped"]] == ["text (zero-shot)", "text (prior)"]
+    assert "have no caption" in numbers["skipped"][0]["reason"]
+    assert result.examples[0].sounds[0].verdict == ""
+
+
+@pytest.mark.slow
+def test_the_command_judges_a_saved_pipeline_and_writes_a_report_that_names_the_command(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_pipeline().save_pretrained(tmp_path / "pipeline")
+    words = ["--model", str(tmp_path / "pipeline"), "--corpus", str(corpus), "--out", str(tmp_path / "report")]
+    more = ["--prompts", "image,video", "--num-scenes", "6", "--num-others", "4", "--steps", "1", "--seed", "5"]
+    result = run(build_parser("clipsonic evaluate").parse_args([*words, *more]))
+    numbers = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert numbers["num_items"] == 6
+    assert numbers["steps"] == 1
+    counts = {name: figures.get("num_sounds") for name, figures in rows_of(numbers).items()}
+    assert counts == {
+        "true": 6, "vocoder": 4, "image": 6, "video-timed": 4, "video-pooled": 4, "shuffled": 6, "silence": 6,
+        "chance": None,
+    }  # fmt: skip
+    assert len(numbers["examples"]) == 4
+    assert numbers["command"].startswith("clipsonic evaluate --model ")
+    assert "--seed 5" in numbers["command"]
+    assert "named rightly" in result["message"]
+    assert str(tmp_path / "report" / "index.html") in result["message"]
+    assert "pictures" in capsys.readouterr().err
+
+
+def test_a_corpus_of_another_clip_is_refused_with_both_names(tmp_path: Path) -> None:
+    other = make_corpus(tmp_path / "corpus", make_scenes(1), fingerprint="other/111111111111")
+    with pytest.raises(FingerprintError, match=f"other/111111111111.*{FINGERPRINT}"):
+        evaluate(make_pipeline(), Options(other))
+
+
+def test_a_corpus_with_nothing_to_judge_is_refused_with_the_reasons(tmp_path: Path) -> None:
+    scenes = make_scenes(3)
+    with_manifest(tmp_path, [])
+    folder = make_corpus(tmp_path / "corpus", scenes)
+    with pytest.raises(CorpusError, match="does not exist"):
+        evaluate(make_pipeline(), Options(folder, videos=tmp_path / "nowhere"))
+    short = make_corpus(tmp_path / "empty" / "corpus", [])
+    with pytest.raises(CorpusError, match=r"nothing to judge a model of 1\.28 s on \(no record\)"):
+        evaluate(make_pipeline(), Options(short))
+
+
+def test_a_manifest_of_other_videos_is_refused_and_flawed_ones_are_not_judged(tmp_path: Path) -> None:
+    scenes = make_scenes(2)
+    with_manifest(tmp_path, [scenes[1], scenes[0]])
+    corpus = make_corpus(tmp_path / "corpus", scenes)
+    with pytest.raises(CorpusError, match=r"lasts .* s, the corpus has .* s of it: give the folder .* by --videos"):
+        find_laws(corpus_facts(corpus), corpus)
+    entries = [
+        manifest_entry("000000.mp4", scenes[0], "heldout", "still"),
+        manifest_entry("000001.mp4", scenes[1], "heldout"),
+    ]
+    write_manifest(tmp_path / "videos", entries)
+    laws, manifests = find_laws(corpus_facts(corpus), corpus)
+    assert list(laws) == ["videos/000001.mp4"]
+    assert manifests == [tmp_path / "videos" / "manifest.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--prompts", "smell"], "'smell' is unknown: give a list of image, video, text"),
+        (["--closers", ""], "--closers is empty"),
+        (["--num-scenes", "0"], "--num-scenes 0 is below 1"),
+        (["--steps", "0"], "--steps 0 is below 1"),
+        (["--videos", "nowhere"], "--videos nowhere is not a folder"),
+        (["--corpus", "nowhere"], "--corpus nowhere is not a folder"),
+    ],
+)
+def test_wrong_usage_is_refused_before_any_work(tmp_path: Path, words: list[str], message: str) -> None:
+    plain = ["--model", "tiny", "--corpus", str(tmp_path), "--out", str(tmp_path / "out")]
+    with pytest.raises(UsageError, match=message):
+        run(build_parser("clipsonic evaluate").parse_args([*plain, *words]))
