@@ -1,0 +1,90 @@
+"""Which records of a corpus a model's segment can be trained on, and which of them are held out.
+
+Guarantee: pure functions of the records' facts; a video's records all fall on one side of the split, on the same side
+for every seed, corpus size and machine; every record is counted once in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from clipsonic.seeding import seed_for
+from clipsonic.specs import SegmentSpec
+
+Facts = dict[str, Any]
+Split = Literal["train", "val", "all"]
+
+SHORT_BY = 0.05
+"""A sound shorter than the segment by at most this share is padded with zeros; a shorter one is left out."""
+SILENT_RMS_DB = -60.0
+SILENT_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One usable record: where it lies and how many samples of true sound it holds."""
+
+    key: str
+    shard: str
+    source: str
+    num_samples: int
+
+
+def select(
+    facts: Iterable[Facts],
+    segment: SegmentSpec,
+    split: Split = "train",
+    *,
+    val_share: float = 0.05,
+    keep: Callable[[Facts], bool] | None = None,
+    drop_silent: bool = True,
+) -> tuple[list[Candidate], dict[str, int]]:
+    """The usable records of one side of the split, in corpus order, and what became of all others.
+
+    The report's counts (`used`, `other_split`, `too_short`, `silent`, `filtered`) add up to the number of records.
+    """
+    report = {"used": 0, "other_split": 0, "too_short": 0, "silent": 0, "filtered": 0}
+    usable = []
+    for record in facts:
+        candidate = _candidate(record, segment.mel.sample_rate_hz)
+        if candidate.num_samples < round(segment.num_samples * (1.0 - SHORT_BY)):
+            report["too_short"] += 1
+        elif drop_silent and is_silent(record):
+            report["silent"] += 1
+        elif keep is not None and not keep(record):
+            report["filtered"] += 1
+        else:
+            usable.append(candidate)
+    held_out = held_out_sources((candidate.source for candidate in usable), val_share)
+    chosen = [item for item in usable if split == "all" or (item.source in held_out) == (split == "val")]
+    report.update(used=len(chosen), other_split=len(usable) - len(chosen))
+    return chosen, report
+
+
+def held_out_sources(sources: Iterable[str], val_share: float) -> set[str]:
+    """The videos kept for validation: those whose name hashes below `val_share`.
+
+    So a video keeps its side as others come. None while the share amounts to less than one video, else at least one.
+    """
+    places = {source: seed_for(0, "shards.split", source) / 2**63 for source in set(sources)}
+    if len(places) * val_share < 1.0 or len(places) < 2:
+        return set()
+    by_place = sorted(places, key=lambda source: places[source])
+    return {source for source in by_place[:-1] if places[source] < val_share} or {by_place[0]}
+
+
+def is_silent(facts: Facts) -> bool:
+    """Nothing to learn from: no sound track, below -60 dB, or silent for more than 95 % of its time."""
+    if not facts.get("has_audio", True):
+        return True
+    rms_db, silence_share = facts.get("rms_db"), facts.get("silence_share")
+    return (rms_db is not None and rms_db < SILENT_RMS_DB) or (silence_share or 0.0) > SILENT_SHARE
+
+
+def _candidate(facts: Facts, sample_rate_hz: int) -> Candidate:
+    seconds = facts["seconds"]
+    true_s = min(seconds, facts.get("valid_seconds") or seconds)
+    source = facts.get("source_id") or facts.get("source") or facts["key"]
+    return Candidate(facts["key"], facts["shard"], str(source), round(true_s * sample_rate_hz))
