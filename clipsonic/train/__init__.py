@@ -1,0 +1,1 @@
+"""Training: a corpus folder to a pipeline folder. The only place that imports Lightning."""

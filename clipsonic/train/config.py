@@ -1,0 +1,297 @@
+"""Everything a training run can be told, as typed dataclasses; the YAML files in `configs/` give a preset's numbers.
+
+Guarantee: a config that constructs has every number in its range. The defaults are those of the preset `tiny`.
+Nothing heavy is imported here, so the command's help is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from clipsonic.errors import UsageError
+from clipsonic.specs import MelSpec, SegmentSpec
+
+
+def _require(rule: bool, name: str, value: object, must: str) -> None:
+    if not rule:
+        raise UsageError(f"{name} {value} must be {must}: change it in the config or with --{name}")
+
+
+@dataclass(frozen=True)
+class DiTConfig:
+    """The 1-D diffusion transformer over patches of mel columns.
+
+    Args:
+        patch: mel columns per token; must divide segment.num_mel_frames.
+        width: model width D.
+        depth: number of blocks.
+        heads: attention heads; must divide the width.
+    """
+
+    patch: int = 4
+    width: int = 256
+    depth: int = 8
+    heads: int = 4
+
+    def __post_init__(self) -> None:
+        for name, value in dataclasses.asdict(self).items():
+            _require(value >= 1, f"model.dit.{name}", value, "at least 1")
+        _require(self.width % self.heads == 0, "model.dit.width", self.width, f"a multiple of the {self.heads} heads")
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The diffusers U-Net over the mel as a picture.
+
+    Args:
+        channels: width of each level, from fine to coarse, multiples of head_width.
+        layers: residual blocks per level.
+        attention_levels: how many of the coarsest levels attend to the condition.
+        head_width: channels per attention head.
+        condition_width: width of the condition tokens.
+    """
+
+    channels: tuple[int, ...] = (128, 256, 384, 512)
+    layers: int = 2
+    attention_levels: int = 3
+    head_width: int = 32
+    condition_width: int = 768
+
+    def __post_init__(self) -> None:
+        _require(len(self.channels) > 0 and min(self.channels) >= 1, "model.unet.channels", self.channels, "positive")
+        for name in ("layers", "attention_levels", "head_width", "condition_width"):
+            _require(getattr(self, name) >= 1, f"model.unet.{name}", getattr(self, name), "at least 1")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The denoiser.
+
+    Args:
+        kind: which network; only its own settings are used.
+        dit: settings of the transformer.
+        unet: settings of the U-Net.
+    """
+
+    kind: Literal["dit", "unet"] = "dit"
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    unet: UNetConfig = field(default_factory=UNetConfig)
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """What the model makes; the CLIP space comes from the corpus.
+
+    Args:
+        sample_rate_hz: rate of the sound; must be the corpus's.
+        n_fft: FFT length in samples.
+        hop_length: samples per mel column.
+        num_mels: mel bins M.
+        f_min_hz: lower end of the mel range.
+        f_max_hz: upper end of the mel range.
+        num_mel_frames: mel columns F of one segment; F * hop_length / sample_rate_hz is its length in seconds.
+    """
+
+    sample_rate_hz: int = 16000
+    n_fft: int = 1024
+    hop_length: int = 256
+    num_mels: int = 64
+    f_min_hz: float = 0.0
+    f_max_hz: float = 8000.0
+    num_mel_frames: int = 256
+
+    def spec(self, embed_width: int, fingerprint: str) -> SegmentSpec:
+        """The segment in the CLIP space of a corpus.
+
+        Raises:
+            SpecError: an impossible geometry.
+        """
+        values = dataclasses.asdict(self)
+        num_mel_frames = values.pop("num_mel_frames")
+        return SegmentSpec(MelSpec(**values), num_mel_frames, embed_width, fingerprint)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What the denoiser learns to say.
+
+    Args:
+        prediction_type: flow (rectified flow), epsilon or v_prediction (cosine schedule).
+        min_snr_gamma: weight clipping for epsilon and v_prediction; none weighs all times alike.
+    """
+
+    prediction_type: Literal["flow", "epsilon", "v_prediction"] = "flow"
+    min_snr_gamma: float | None = None
+
+
+@dataclass(frozen=True)
+class ConditionConfig:
+    """What each sample sees of its frames; the three shares are relative to their sum.
+
+    Args:
+        dropout: share of samples that see nothing (for classifier-free guidance).
+        global_share: weight of one frame of the crop as a global token, like a picture or text prompt.
+        pooled_share: weight of all frames averaged into a global token.
+        timed_share: weight of all frames as tokens at their times, like a video prompt.
+        embed_noise_std: length of the noise added to each embedding (of length 1), to close the text-picture gap.
+    """
+
+    dropout: float = 0.1
+    global_share: float = 1.0
+    pooled_share: float = 1.0
+    timed_share: float = 1.0
+    embed_noise_std: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(0.0 <= self.dropout < 1.0, "condition.dropout", self.dropout, "from 0 to below 1")
+        for name in ("global_share", "pooled_share", "timed_share"):
+            _require(getattr(self, name) >= 0.0, f"condition.{name}", getattr(self, name), "at least 0")
+        _require(sum(self.shares) > 0.0, "condition.timed_share", self.timed_share, "above 0 if the others are 0")
+        _require(self.embed_noise_std >= 0.0, "condition.embed_noise_std", self.embed_noise_std, "at least 0")
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Of one global frame, pooled frames, timed frames."""
+        return self.global_share, self.pooled_share, self.timed_share
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW and its schedule.
+
+    Args:
+        lr: peak learning rate.
+        betas: AdamW's averaging of gradient and its square.
+        weight_decay: on matrices only, not on norms and biases.
+        warmup_steps: steps of linear rise from 0 to lr; never more than a tenth of the run.
+        schedule: after the rise, a cosine fall to final_lr_share at the end of the run, or constant.
+        final_lr_share: share of lr left at the end of the cosine.
+        grad_clip: largest gradient norm.
+        batch_size: records per step over all devices; a smaller corpus shrinks it.
+        accumulate: batches per optimiser step.
+    """
+
+    lr: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    schedule: Literal["cosine", "constant"] = "cosine"
+    final_lr_share: float = 0.02
+    grad_clip: float = 1.0
+    batch_size: int = 32
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "grad_clip", "batch_size", "accumulate"):
+            value = getattr(self, name)
+            _require(value > 0, f"optim.{name}", value, "above 0")
+        _require(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "at least 0")
+        _require(all(0.0 <= beta < 1.0 for beta in self.betas), "optim.betas", self.betas, "from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class EmaConfig:
+    """The averaged weights that are validated, previewed and saved.
+
+    Args:
+        decay: share kept per step; it rises to this value as (1 + step) / (10 + step).
+    """
+
+    decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        _require(0.0 <= self.decay < 1.0, "ema.decay", self.decay, "from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How the corpus is read.
+
+    Args:
+        val_share: share of source videos held out for validation.
+        drop_silent: leave out silent records.
+        cache_mb: memory for decoded records, in MiB; what does not fit is read from the shards each time.
+        num_workers: threads that prepare batches ahead; they never change a batch.
+    """
+
+    val_share: float = 0.05
+    drop_silent: bool = True
+    cache_mb: int = 1024
+    num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        _require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "from 0 to below 1")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How long, how often, on what.
+
+    Args:
+        max_steps: optimiser steps in all, over all resumed sessions.
+        max_minutes: training time in all, over all resumed sessions; the run ends at whichever limit comes first.
+        val_every: steps between validations; 0 never.
+        ckpt_every: steps between checkpoints; 0 only at the end and when interrupted.
+        preview_every: steps between pictures and sounds of fixed prompts; 0 never.
+        log_every: steps between log entries.
+        seed: of everything that is drawn.
+        precision: auto is bfloat16 on GPUs that have it, float32 elsewhere.
+        devices: GPUs of one machine (or processes on its CPU) to train on.
+        nodes: machines.
+    """
+
+    max_steps: int = 20000
+    max_minutes: float | None = None
+    val_every: int = 500
+    ckpt_every: int = 500
+    preview_every: int = 2000
+    log_every: int = 10
+    seed: int = 0
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    devices: int = 1
+    nodes: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "log_every", "devices", "nodes"):
+            _require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
+        for name in ("val_every", "ckpt_every", "preview_every"):
+            _require(getattr(self, name) >= 0, f"run.{name}", getattr(self, name), "at least 0 (0 is never)")
+        _require(self.max_minutes is None or self.max_minutes > 0, "run.max_minutes", self.max_minutes, "above 0")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run.
+
+    Args:
+        model: the denoiser
+        segment: what the model makes
+        objective: what the denoiser learns to say
+        condition: what each sample sees of its frames
+        optim: AdamW and its schedule
+        ema: the averaged weights
+        data: how the corpus is read
+        run: how long, how often, on what
+    """
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    condition: ConditionConfig = field(default_factory=ConditionConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    ema: EmaConfig = field(default_factory=EmaConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        ranks = self.run.devices * self.run.nodes
+        size = self.optim.batch_size
+        _require(size % ranks == 0, "optim.batch_size", size, f"a multiple of the {ranks} devices")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only (tuples become lists), for checkpoints and JSON."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values

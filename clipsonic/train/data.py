@@ -1,0 +1,116 @@
+"""What a run reads: the endless stream of training batches, fixed validation batches, and the statistics of its mels.
+
+Guarantee: all of it is a function of corpus, config and seed; how few records there are is said, never hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from clipsonic.audio.mel import LogMel
+from clipsonic.shards.loader import Batch, SegmentLoader
+from clipsonic.specs import SegmentSpec
+from clipsonic.train.config import TrainConfig
+
+STATISTICS_RECORDS = 512
+VALIDATION_RECORDS = 256
+SMALLEST_STD = 0.1
+"""Of a mel bin, in natural-log units (0.9 dB): a bin that never moves must not be divided by nothing."""
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """The data of a run.
+
+    Args:
+        loader: the training stream.
+        val_batches: batches that are never trained on (unless `notes` says so), the same at every validation.
+        notes: what the user should know about a corpus as small as this one.
+    """
+
+    loader: SegmentLoader
+    val_batches: list[Batch]
+    notes: list[str] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Counts for the report."""
+        num_val = sum(len(batch["keys"]) for batch in self.val_batches)
+        return {**self.loader.report, "validation": num_val, "notes": self.notes}
+
+
+def open_data(corpus: Path, segment: SegmentSpec, config: TrainConfig) -> TrainData:
+    """Open a corpus for training.
+
+    Raises:
+        CorpusError, FingerprintError, SpecError: it cannot feed this segment.
+    """
+    wanted, how = config.optim.batch_size, config.data
+    opened = partial(
+        SegmentLoader, corpus, segment, wanted, config.run.seed, val_share=how.val_share, drop_silent=how.drop_silent
+    )
+    loader = opened(split="train", num_workers=how.num_workers, cache_mb=how.cache_mb)
+    notes = _notes(loader, wanted, segment)
+    if loader.report["other_split"]:
+        held_out = opened(split="val", random_crop=False, cache_mb=0)
+        batches = list(islice(held_out.one_pass(), max(1, VALIDATION_RECORDS // held_out.batch_size)))
+    else:
+        batches = list(islice(loader.one_pass(), 1))
+        notes.append("no video is held out (too few of them): the validation loss is measured on training records")
+    return TrainData(loader, batches, notes)
+
+
+def _notes(loader: SegmentLoader, wanted: int, segment: SegmentSpec) -> list[str]:
+    report, notes = loader.report, []
+    words = {"too_short": f"shorter than {segment.seconds:g} s", "silent": "silent", "filtered": "filtered out"}
+    if left_out := [f"{report[name]} {word}" for name, word in words.items() if report[name]]:
+        notes.append(f"left out records: {', '.join(left_out)}")
+    if loader.batch_size < wanted:
+        few = f"the corpus has {report['used']} records to train on"
+        notes.append(f"batch size is {loader.batch_size} instead of {wanted}: {few}")
+    return notes
+
+
+def mel_statistics(loader: SegmentLoader, max_records: int = STATISTICS_RECORDS) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (M,) of each log-mel bin over the stream's first records."""
+    log_mel = LogMel(loader.segment.mel)
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for batch in islice(loader.one_pass(), max(1, max_records // loader.batch_size)):
+        mel_BMF = log_mel(batch["wave"]).double()
+        count += mel_BMF.shape[0] * mel_BMF.shape[2]
+        total = total + mel_BMF.sum(dim=(0, 2))
+        squares = squares + mel_BMF.square().sum(dim=(0, 2))
+    mean = total / count
+    std = (squares / count - mean.square()).clamp_min(0.0).sqrt().clamp_min(SMALLEST_STD)
+    return mean.float(), std.float()
+
+
+class _Endless:
+    """A loader without a length: to Lightning the whole run is one epoch, and resuming is our position's affair."""
+
+    def __init__(self, loader: SegmentLoader) -> None:
+        self._loader = loader
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._loader)
+
+
+class StreamModule(lightning.LightningDataModule):
+    """Gives each rank its part of the stream."""
+
+    def __init__(self, loader: SegmentLoader) -> None:
+        super().__init__()
+        self._loader = loader
+
+    def train_dataloader(self) -> _Endless:
+        """The stream from the loader's position."""
+        assert self.trainer is not None
+        return _Endless(self._loader.shard(self.trainer.global_rank, self.trainer.world_size))

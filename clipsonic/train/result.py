@@ -1,0 +1,69 @@
+"""What a finished run leaves: the pipeline folder, `training.json` in it, and one line for the user.
+
+Guarantee: the pipeline holds the averaged weights of the last step; both are written whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from clipsonic.diffusion.schedulers import make_scheduler
+from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.train.module import SoundModule
+
+REPORT_NAME = "training.json"
+
+
+def save_pipeline(module: SoundModule, clip_name: str, out: Path) -> None:
+    """Write the averaged weights as a pipeline folder; the module ends on the CPU."""
+    module.cpu()
+    module.ema.to("cpu")
+    with module.averaged():
+        pipeline = ClipSonicPipeline(
+            module.denoiser,
+            make_scheduler(module.objective.prediction_type),
+            segment=module.segment,
+            mel_mean=module.mel_mean.tolist(),
+            mel_std=module.mel_std.tolist(),
+            clip_name=clip_name,
+        )
+        pipeline.save_pretrained(out)
+
+
+def write_report(
+    out: Path, module: SoundModule, steps: int, losses: dict[str, float | None], corpus: dict[str, Any]
+) -> dict[str, Any]:
+    """Write `training.json`; the result is what the command answers."""
+    shown = {
+        "steps": steps,
+        "minutes": round(module.clock.elapsed_s / 60, 3),
+        "samples_per_s": round(module.clock.samples_per_s, 2),
+        **losses,
+        "corpus": corpus,
+    }
+    details = {
+        "parameters": sum(weight.numel() for weight in module.denoiser.parameters()),
+        "segment": module.segment.to_dict(),
+        "config": module.config.to_dict(),
+    }
+    _write_whole(out / REPORT_NAME, json.dumps({**shown, **details}, indent=2, ensure_ascii=False) + "\n")
+    return {"message": _message(out, shown), **shown, "pipeline": str(out)}
+
+
+def _message(out: Path, shown: dict[str, Any]) -> str:
+    named = {"loss": shown["train_loss"], "validation loss": shown["val_loss"]}
+    losses = "".join(f", {name} {value:.4f}" for name, value in named.items() if value is not None)
+    speed = f"{shown['steps']} steps in {shown['minutes']:.1f} minutes, {shown['samples_per_s']:.1f} samples/s"
+    return f'{out}: {speed}{losses}; next: clipsonic generate --model {out} --text "..." --out sound.wav'
+
+
+def _write_whole(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,150 @@
+"""A training session: from a config and a corpus to a pipeline folder, new or continued.
+
+Guarantee: on a CPU and with a limit in steps, a session that was killed at any moment and continued gives the same
+weights, averaged weights, optimiser state, history and pipeline as an unbroken one, bit for bit. What stands in the
+pipeline folder is the averaged weights of the last step.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from clipsonic.errors import UsageError
+from clipsonic.shards.writer import CorpusIndex
+from clipsonic.specs import SegmentSpec
+from clipsonic.train.callbacks import Bar, Ending, Validation
+from clipsonic.train.checkpoints import FOLDER_NAME, Saver, check_same_model, find_checkpoint, read_checkpoint
+from clipsonic.train.clock import Clock
+from clipsonic.train.config import RunConfig, TrainConfig
+from clipsonic.train.data import StreamModule, TrainData, mel_statistics, open_data
+from clipsonic.train.logbook import Logbook, drop_events
+from clipsonic.train.module import STATE_KEY, SoundModule
+from clipsonic.train.preview import Preview
+from clipsonic.train.result import save_pipeline, write_report
+
+LOGS_NAME = "logs"
+
+
+def train(config: TrainConfig, corpus: Path, out: Path, resume: str = "auto") -> dict[str, Any]:
+    """Train, write the pipeline folder, and say what came of it.
+
+    Raises:
+        CorpusError, FingerprintError, SpecError: the corpus cannot feed the model.
+        CheckpointError: the checkpoint is damaged or of another model.
+        TrainingError: a number that is not finite.
+        KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
+    """
+    _quiet()
+    index = CorpusIndex.load(corpus)
+    segment = config.segment.spec(index.width, index.fingerprint)
+    start = find_checkpoint(out / FOLDER_NAME, resume)
+    data = open_data(corpus, segment, config)
+    if start is None:
+        drop_events(out / LOGS_NAME)
+    module = _new_module(config, segment, data) if start is None else _continued(start, config, segment, data)
+    ending = Ending()
+    logbook = Logbook(out / LOGS_NAME, config.run.log_every)
+    validation = Validation(data.val_batches, config.run.val_every, logbook.write)
+    saver = Saver(out / FOLDER_NAME, config.run.ckpt_every, start)
+    preview = Preview(data.val_batches[0], config.run.preview_every)
+    callbacks: list[Callback] = [ending, logbook, validation, preview, Bar(logbook), saver]
+    trainer = make_trainer(config.run, config.optim.accumulate, out, callbacks, module.num_steps_before)
+    for note in data.notes if trainer.is_global_zero else ():
+        _say(note)
+    _fit(trainer, module, data, start, ending)
+    save_pipeline(module, index.clip, out)
+    losses = {"train_loss": logbook.last_loss, "val_loss": validation.last_loss}
+    return write_report(out, module, trainer.global_step, losses, data.summary())
+
+
+def _fit(trainer: lightning.Trainer, module: SoundModule, data: TrainData, start: Path | None, ending: Ending) -> None:
+    """Run Lightning's loop; only the first rank comes back."""
+    try:
+        trainer.fit(module, datamodule=StreamModule(data.loader), ckpt_path=start, weights_only=True)
+    except SystemExit:  # Lightning's answer to a second signal
+        if not ending.interrupted:
+            raise
+    if ending.interrupted:
+        raise KeyboardInterrupt
+    if not trainer.is_global_zero:
+        raise SystemExit(0)
+
+
+def _new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData) -> SoundModule:
+    mel_mean, mel_std = mel_statistics(data.loader)
+    module = SoundModule(config, segment, mel_mean, mel_std, Clock(config.run))
+    module.stream = data.loader.state_dict()
+    return module
+
+
+def _continued(start: Path, config: TrainConfig, segment: SegmentSpec, data: TrainData) -> SoundModule:
+    """The module as it must be for Lightning to load `start` into it, and the loader at its place."""
+    checkpoint = read_checkpoint(start)
+    check_same_model(checkpoint, start, config, segment)
+    state, weights = checkpoint[STATE_KEY], checkpoint["state_dict"]
+    if state["stream"]["digest"] == data.loader.digest:
+        data.loader.load_state_dict(state["stream"])
+    else:
+        data.notes.append("the corpus is another one than at the checkpoint: its records are read from the beginning")
+    data.notes.append(f"continuing from step {checkpoint['global_step']} ({start})")
+    clock = Clock(config.run, state["clock"])
+    module = SoundModule(config, segment, weights["mel_mean"], weights["mel_std"], clock)
+    module.num_steps_before = int(checkpoint["global_step"])
+    module.stream = data.loader.state_dict()
+    return module
+
+
+def make_trainer(
+    config: RunConfig, accumulate: int, out: Path, callbacks: list[Callback], num_steps_before: int = 0
+) -> lightning.Trainer:
+    """Lightning's trainer with everything of its own that we do ourselves turned off.
+
+    Args:
+        num_steps_before: steps of earlier sessions; TensorBoard forgets what a killed one logged after them.
+    """
+    return lightning.Trainer(
+        default_root_dir=out,
+        accelerator="auto",
+        devices=config.devices,
+        num_nodes=config.nodes,
+        precision=_precision(config.precision),
+        max_epochs=-1,
+        max_steps=config.max_steps,
+        accumulate_grad_batches=accumulate,
+        logger=TensorBoardLogger(out, name=LOGS_NAME, version="", purge_step=num_steps_before + 1),
+        callbacks=callbacks,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _precision(name: str) -> Literal["32-true", "bf16-mixed"]:
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    if name == "bf16" and not has_bf16:
+        raise UsageError("run.precision bf16 needs a GPU that computes in bfloat16: use auto or float32")
+    return "bf16-mixed" if has_bf16 and name != "float32" else "32-true"
+
+
+def _say(sentence: str) -> None:
+    print(f"clipsonic train: {sentence}", file=sys.stderr)
+
+
+def _quiet() -> None:
+    """Lightning's notices are for its own users; ours get errors, our sentences and the bar."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning(\.|$)")
+    warnings.filterwarnings("ignore", category=UserWarning, message=r".*(dataloader|num_workers|resumable).*")

@@ -1,0 +1,115 @@
+"""The command's options: presets, overlays, overrides, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipsonic.errors import UsageError
+from clipsonic.resources import bundled_root
+from clipsonic.train.command import build_parser, config_of, load_config
+from clipsonic.train.config import TrainConfig
+from clipsonic.train.network import make_denoiser
+
+CONFIGS = sorted((bundled_root() / "configs").glob("*.yaml"))
+NEEDED = ["--corpus", "C", "--out", "O"]
+
+
+def parse(*words: str) -> TrainConfig:
+    return config_of(build_parser("clipsonic train").parse_args([*NEEDED, *words]))
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return str(path)
+
+
+def num_parameters(config: TrainConfig) -> float:
+    segment = config.segment.spec(768, "toy/1")
+    with torch.device("meta"):
+        network = make_denoiser(config.model, config.objective.prediction_type, segment, 0)
+    return sum(weight.numel() for weight in network.parameters()) / 1e6
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_opens_with_its_question_and_builds_its_model(path: Path) -> None:
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert "?" in first
+    assert num_parameters(load_config(path)) > 0
+
+
+@pytest.mark.parametrize(("name", "low", "high", "seconds"), [
+    ("tiny", 4, 11, 4.096), ("base", 120, 160, 9.92), ("clipsonic", 135, 150, 9.728),
+])  # fmt: skip
+def test_a_preset_has_the_size_and_length_it_promises(name: str, low: float, high: float, seconds: float) -> None:
+    config = load_config(name)
+    assert low <= num_parameters(config) <= high
+    assert config.segment.spec(768, "toy/1").seconds == pytest.approx(seconds)
+
+
+def test_the_defaults_are_those_of_tiny() -> None:
+    assert parse() == load_config("tiny")
+
+
+def test_overlays_merge_key_by_key_and_the_later_one_wins(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.yaml", "optim: {lr: 0.5, batch_size: 3}\nmodel: {dit: {width: 64}}\n")
+    second = write(tmp_path / "b.yaml", "optim: {lr: 0.25}\nmodel: {kind: unet}\n")
+    config = load_config("tiny", first, second)
+    assert (config.optim.lr, config.optim.batch_size, config.model.kind) == (0.25, 3, "unet")
+    assert config.model.dit.width == 64
+    assert config.segment == load_config("tiny").segment
+    assert load_config("tiny", "short").segment.num_mel_frames == 160
+
+
+def test_an_option_wins_over_files_wherever_it_stands(tmp_path: Path) -> None:
+    overlay = write(tmp_path / "a.yaml", "optim: {lr: 0.5}\n")
+    for words in (["--optim.lr", "1e-4", "--config", overlay], ["--config=" + overlay, "--optim.lr=1e-4"]):
+        assert parse(*words).optim.lr == 1e-4
+    assert parse("--max-steps", "7", "--max-minutes", "0.5").run.max_steps == 7
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--optim.lrr", "1"], "--optim.lrr"),
+        (["--segment.sample_rat", "1"], "--segment.sample_rat"),
+        (["--max-step", "3"], "--max-step"),
+        (["--optim.lr", "fast"], "optim.lr"),
+        (["--optim.lr", "-1"], "optim.lr -1.0 must be above 0"),
+        (["--model.kind", "gan"], "model.kind"),
+        (["--model.dit.width", "30", "--model.dit.heads", "4"], "model.dit.width 30"),
+        (["--max-minutes", "0"], "run.max_minutes 0.0 must be above 0"),
+        (["--config", "tinyy"], "'tinyy'"),
+        (["--config"], "--config needs a value"),
+    ],
+)
+def test_what_is_wrong_is_refused_in_one_sentence_that_names_it(words: list[str], expected: str) -> None:
+    with pytest.raises(UsageError) as refusal:
+        parse(*words)
+    assert expected in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_unknown_key_in_a_file_is_refused_by_name(tmp_path: Path) -> None:
+    for text, key in (("optim: {lrr: 1}\n", "lrr"), ("optimizer: {lr: 1}\n", "optimizer")):
+        with pytest.raises(UsageError, match=key):
+            parse("--config", write(tmp_path / "x.yaml", text))
+
+
+def test_a_config_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        parse("--config", write(tmp_path / "x.yaml", "optim: [1\n"))
+
+
+def test_the_parser_needs_neither_torch_nor_lightning() -> None:
+    code = (
+        "import sys; from clipsonic.train.command import load_config; load_config('tiny', 'short')\n"
+        "print([name for name in ('torch', 'lightning', 'numpy', 'diffusers') if name in sys.modules])"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

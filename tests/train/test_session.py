@@ -1,0 +1,405 @@
+"""Whole training sessions of a toy network: resuming, refusals, small corpora, and what is left at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from clipsonic.audio.mel import LogMel
+from clipsonic.errors import CheckpointError, TrainingError, UsageError
+from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.shards.loader import SegmentLoader
+from clipsonic.shards.record import Record
+from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
+from clipsonic.specs import CorpusSpec
+from clipsonic.train.callbacks import Bar
+from clipsonic.train.config import (
+    ConditionConfig,
+    DiTConfig,
+    EmaConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    RunConfig,
+    SegmentConfig,
+    TrainConfig,
+    UNetConfig,
+)
+from clipsonic.train.logbook import read_history
+from clipsonic.train.module import STATE_KEY, SoundModule
+from clipsonic.train.session import train
+
+RATE_HZ, WIDTH = 4000, 8
+SEGMENT = SegmentConfig(
+    sample_rate_hz=RATE_HZ, n_fft=256, hop_length=64, num_mels=16, f_max_hz=2000.0, num_mel_frames=32
+)
+SECONDS = 32 * 64 / RATE_HZ
+
+
+def tone(frequency_hz: float, seconds: float = 2 * SECONDS) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * RATE_HZ)) / RATE_HZ)).astype(np.float32)
+
+
+def make_record(index: int, wave: np.ndarray, embed: np.ndarray, source: str) -> Record:
+    """A sound with four equal frames."""
+    seconds = len(wave) / RATE_HZ
+    times_s = CorpusSpec.frame_times_s(seconds, 4)
+    facts = {"source": source, "seconds": seconds, "valid_seconds": seconds, "frame_times_s": list(times_s)}
+    frames = np.repeat(embed[None], 4, axis=0).astype(np.float16)
+    return Record(f"k{index:02d}", wave, frames, {**facts, "sample_rate": RATE_HZ, "has_audio": True})
+
+
+def make_corpus(folder: Path, records: list[Record]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    shard = write_shard(folder / "shard-000000.tar", records)
+    write_facts(folder, [{**record.facts, "key": record.key, "shard": shard["name"]} for record in records])
+    spec = CorpusSpec(RATE_HZ, seconds=2 * SECONDS, min_seconds=0.1)
+    CorpusIndex(spec, "toy/1", "tiny", WIDTH, [shard]).save(folder)
+    return folder
+
+
+def tones(folder: Path, count: int, num_videos: int = 40) -> Path:
+    """Tones of rising pitch; record i belongs to video i % num_videos, its embedding is its own."""
+    embeds = np.random.default_rng(0).standard_normal((count, WIDTH))
+    embeds /= np.linalg.norm(embeds, axis=1, keepdims=True)
+    waves = [tone(100.0 + 1700.0 * index / count) for index in range(count)]
+    return make_corpus(folder, [make_record(i, waves[i], embeds[i], f"v{i % num_videos}") for i in range(count)])
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tones(tmp_path_factory.mktemp("corpus"), 43)
+
+
+def toy(max_steps: int = 20, accumulate: int = 1, lr: float = 1e-3, width: int = 16, **run: Any) -> TrainConfig:
+    often = {"val_every": 10, "ckpt_every": 5, "preview_every": 0, "log_every": 3}
+    return TrainConfig(
+        model=ModelConfig(dit=DiTConfig(patch=4, width=width, depth=1, heads=2)),
+        segment=SEGMENT,
+        optim=OptimConfig(lr=lr, warmup_steps=3, batch_size=4, accumulate=accumulate),
+        run=RunConfig(max_steps=max_steps, **{**often, **run}),
+    )
+
+
+def newest(out: Path) -> dict[str, Any]:
+    path = max((out / "checkpoints").glob("step-*.ckpt"))
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(first: Any, second: Any, place: str = "") -> None:
+    """Equal bit for bit, all the way down."""
+    assert type(first) is type(second), place
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), place
+        for key in first:
+            assert_same(first[key], second[key], f"{place}/{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), place
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            assert_same(*pair, f"{place}/{index}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), place
+    else:
+        assert first == second, place
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    """Weights, averaged weights, optimiser, loader position, logged losses, pipeline."""
+    one, two = newest(first), newest(second)
+    for name in ("global_step", "state_dict", "optimizer_states", "callbacks"):
+        assert_same(one[name], two[name], name)
+    for name in ("ema", "stream", "config", "segment"):
+        assert_same(one[STATE_KEY][name], two[STATE_KEY][name], name)
+    assert read_history(first / "logs") == read_history(second / "logs")
+    for path in sorted((first / "denoiser").iterdir()):
+        assert path.read_bytes() == (second / "denoiser" / path.name).read_bytes(), path.name
+
+
+@pytest.fixture(scope="module")
+def unbroken(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Runs of 20 steps without a break, by accumulation: 43 records in batches of 4 cross an epoch border."""
+    outs = {accumulate: tmp_path_factory.mktemp(f"unbroken{accumulate}") for accumulate in (1, 2)}
+    for accumulate, out in outs.items():
+        train(toy(accumulate=accumulate), corpus, out)
+    return outs
+
+
+def break_at(monkeypatch: pytest.MonkeyPatch, step: int, how: str) -> None:
+    """At this step, press Ctrl-C or crash."""
+    unchanged = Bar.on_step
+
+    def broken(self: Bar, trainer: Any, module: SoundModule, now: int) -> None:
+        unchanged(self, trainer, module, now)
+        if now == step and how == "signal":
+            os.kill(os.getpid(), signal.SIGINT)
+        elif now == step:
+            raise RuntimeError("crash")
+
+    monkeypatch.setattr(Bar, "on_step", broken)
+
+
+@pytest.mark.parametrize(
+    ("how", "step", "accumulate"), [("signal", 7, 1), ("crash", 13, 1), ("signal", 13, 2), ("crash", 12, 2)]
+)
+def test_a_broken_and_resumed_run_equals_the_unbroken_one_bit_for_bit(
+    corpus: Path,
+    unbroken: dict[int, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+    step: int,
+    accumulate: int,
+) -> None:
+    with monkeypatch.context() as patched:
+        break_at(patched, step, how)
+        with pytest.raises(KeyboardInterrupt if how == "signal" else RuntimeError):
+            train(toy(accumulate=accumulate), corpus, tmp_path)
+    assert newest(tmp_path)["global_step"] in ((step, step + 1) if how == "signal" else (10,))
+    train(toy(accumulate=accumulate), corpus, tmp_path)
+    assert_same_run(unbroken[accumulate], tmp_path)
+
+
+def test_two_runs_of_one_config_are_equal_and_another_seed_is_not(
+    corpus: Path, unbroken: dict[int, Path], tmp_path: Path
+) -> None:
+    train(toy(), corpus, tmp_path / "again")
+    assert_same_run(unbroken[1], tmp_path / "again")
+    train(toy(seed=1), corpus, tmp_path / "other")
+    assert read_history(tmp_path / "other" / "logs") != read_history(unbroken[1] / "logs")
+
+
+def test_workers_memory_and_previews_do_not_change_a_run(
+    corpus: Path, unbroken: dict[int, Path], tmp_path: Path
+) -> None:
+    config = toy(preview_every=10)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, num_workers=0, cache_mb=0))
+    train(config, corpus, tmp_path)
+    assert_same(newest(unbroken[1])["state_dict"], newest(tmp_path)["state_dict"])
+
+
+def test_a_finished_run_is_only_saved_again_and_a_longer_one_goes_on(
+    corpus: Path, unbroken: dict[int, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train(toy(10), corpus, tmp_path)
+    again = train(toy(10), corpus, tmp_path)
+    assert again["steps"] == first["steps"] == 10
+    assert again["val_loss"] == first["val_loss"]
+    assert again["samples_per_s"] > 0
+    assert "continuing from step 10" in capsys.readouterr().err
+    assert train(toy(15), corpus, tmp_path)["steps"] == 15
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "step-00000010.ckpt",
+        "step-00000015.ckpt",
+    ]
+
+
+def test_resume_never_starts_anew_and_replaces_the_old_checkpoints(corpus: Path, tmp_path: Path) -> None:
+    train(toy(15), corpus, tmp_path)
+    (tmp_path / "checkpoints" / ".step-00000099.ckpt.tmp").write_bytes(b"half")
+    result = train(toy(5), corpus, tmp_path, resume="never")
+    assert result["steps"] == 5
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000005.ckpt"]
+    assert max(entry["step"] for entry in read_history(tmp_path / "logs")) == 5
+
+
+def test_a_config_of_another_model_is_refused_and_other_changes_are_taken(corpus: Path, tmp_path: Path) -> None:
+    train(toy(5), corpus, tmp_path)
+    with pytest.raises(CheckpointError, match=r"model\.dit\.width is 16 there and 32 now"):
+        train(toy(10, width=32), corpus, tmp_path)
+    changed = dataclasses.replace(toy(10, lr=5e-4), ema=EmaConfig(0.5))
+    train(dataclasses.replace(changed, optim=dataclasses.replace(changed.optim, betas=(0.8, 0.9))), corpus, tmp_path)
+    assert newest(tmp_path)[STATE_KEY]["ema"]["decay"] == 0.5
+    assert newest(tmp_path)["optimizer_states"][0]["param_groups"][0]["betas"] == (0.8, 0.9)
+    assert all(entry["lr"] <= 5e-4 for entry in read_history(tmp_path / "logs") if entry["step"] > 5 and "lr" in entry)
+
+
+def test_a_damaged_checkpoint_is_named(corpus: Path, tmp_path: Path) -> None:
+    train(toy(5), corpus, tmp_path)
+    path = tmp_path / "checkpoints" / "step-00000005.ckpt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"step-00000005\.ckpt cannot be read"):
+        train(toy(10), corpus, tmp_path)
+    with pytest.raises(UsageError, match=r"nothing\.ckpt is not a file"):
+        train(toy(10), corpus, tmp_path, resume="nothing.ckpt")
+
+
+def test_a_changed_corpus_is_said_and_read_from_its_beginning(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(toy(5), corpus, tmp_path / "out")
+    train(toy(10), tones(tmp_path / "more", 50), tmp_path / "out")
+    assert "the corpus is another one than at the checkpoint" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embeds = np.eye(6, WIDTH)
+    embeds[3] = np.inf
+    folder = make_corpus(tmp_path / "c", [make_record(i, tone(200.0), embeds[i], f"v{i}") for i in range(6)])
+    seen: list[SoundModule] = []
+    monkeypatch.setattr(SoundModule, "on_fit_start", lambda self: seen.append(self))
+    config = dataclasses.replace(toy(), condition=ConditionConfig(dropout=0.0))
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, batch_size=6))
+    with pytest.raises(TrainingError, match="loss is not finite for the records k03:"):
+        train(config, folder, tmp_path / "out")
+    fresh = SoundModule(config, seen[0].segment, seen[0].mel_mean, seen[0].mel_std, seen[0].clock)
+    assert_same(seen[0].denoiser.state_dict(), fresh.denoiser.state_dict())
+    assert not (tmp_path / "out" / "model_index.json").exists()
+
+
+def test_a_handful_of_records_trains_and_says_what_was_shrunk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = toy(4)
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, batch_size=32))
+    result = train(config, tones(tmp_path / "c", 3), tmp_path / "out")
+    said = capsys.readouterr().err
+    assert "batch size is 3 instead of 32" in said
+    assert "the validation loss is measured on training records" in said
+    assert result["corpus"]["batch_size"] == 3
+    assert result["val_loss"] is not None
+
+
+def test_the_pipeline_holds_the_averaged_weights_and_the_report_the_figures(
+    corpus: Path, unbroken: dict[int, Path]
+) -> None:
+    out = unbroken[1]
+    saved = load_file(next((out / "denoiser").glob("*.safetensors")))
+    checkpoint = newest(out)
+    names = [name.removeprefix("denoiser.") for name in checkpoint["state_dict"] if name.startswith("denoiser.")]
+    averaged = dict(zip(names, checkpoint[STATE_KEY]["ema"]["shadow_params"], strict=True))
+    assert_same({name: saved[name] for name in names}, averaged)
+    report = json.loads((out / "training.json").read_text())
+    assert report["steps"] == 20
+    assert report["config"] == toy().to_dict()
+    assert report["corpus"]["used"] + report["corpus"]["other_split"] == 43
+    pipeline = ClipSonicPipeline.from_pretrained(out)
+    mel = pipeline(embeds=np.ones(WIDTH, np.float32) / WIDTH**0.5, num_inference_steps=2, output_type="mel").mels
+    assert mel.shape == (1, 16, 32)
+    assert np.isfinite(mel).all()
+
+
+def test_mel_statistics_make_the_training_mels_standard(corpus: Path, unbroken: dict[int, Path]) -> None:
+    weights = newest(unbroken[1])["state_dict"]
+    loader = SegmentLoader(corpus, SEGMENT.spec(WIDTH, "toy/1"), 4, 0)
+    mel = torch.cat([LogMel(loader.segment.mel)(batch["wave"]) for batch in loader.one_pass()])
+    standard = (mel - weights["mel_mean"][:, None]) / weights["mel_std"][:, None]
+    # float32 sums over 41 x 32 columns: error 2e-6 measured
+    assert torch.allclose(standard.mean(dim=(0, 2)), torch.zeros(16), atol=2e-5)
+    assert torch.allclose(standard.std(dim=(0, 2), correction=0), torch.ones(16), atol=2e-5)
+
+
+def test_a_limit_in_minutes_ends_the_run_whole(corpus: Path, tmp_path: Path) -> None:
+    result = train(toy(100000, max_minutes=0.02, ckpt_every=0), corpus, tmp_path)
+    assert 1 <= result["steps"] < 100000
+    assert newest(tmp_path)["global_step"] == result["steps"]
+    assert read_history(tmp_path / "logs")[-1]["step"] == result["steps"]
+    assert train(toy(100000, max_minutes=0.02, ckpt_every=0), corpus, tmp_path)["steps"] == result["steps"]
+
+
+def test_tensorboard_has_losses_pictures_and_playable_sound(corpus: Path, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(toy(10, preview_every=5), corpus, tmp_path)
+    board = EventAccumulator(str(tmp_path / "logs"), size_guidance={"images": 0, "audio": 0, "scalars": 0})
+    board.Reload()
+    assert {"loss", "lr", "grad_norm", "val_loss"} <= set(board.Tags()["scalars"])
+    assert [entry.step for entry in board.Images("generated/0")] == [5, 10]
+    assert [entry.step for entry in board.Audio("generated/0")] == [5, 10]
+    assert board.Audio("truth/0")[0].sample_rate == RATE_HZ
+    assert len(board.Audio("truth/0")[0].encoded_audio_string) > 2 * 32 * 64
+
+
+COMMAND = """\
+model: {dit: {patch: 4, width: 16, depth: 1, heads: 2}}
+segment: {sample_rate_hz: 4000, n_fft: 256, hop_length: 64, num_mels: 16, f_max_hz: 2000.0, num_mel_frames: 32}
+optim: {warmup_steps: 3, batch_size: 4}
+run: {max_steps: 200, val_every: 50, ckpt_every: 20, preview_every: 0, log_every: 3}
+"""
+
+
+def command(corpus: Path, out: Path) -> list[str]:
+    config = out.parent / "toy.yaml"
+    config.write_text(COMMAND)
+    return [
+        sys.executable,
+        "-m",
+        "clipsonic.cli",
+        "train",
+        "--config",
+        str(config),
+        "--corpus",
+        str(corpus),
+        "--out",
+        str(out),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "prediction_type"), [("unet", "epsilon"), ("unet", "flow"), ("dit", "v_prediction")])
+def test_every_network_trains_with_every_kind_of_objective(
+    corpus: Path, tmp_path: Path, kind: Any, prediction_type: Any
+) -> None:
+    small = UNetConfig(channels=(8, 16), layers=1, attention_levels=1, head_width=8, condition_width=16)
+    model = dataclasses.replace(toy().model, kind=kind, unet=small)
+    config = dataclasses.replace(toy(3), model=model, objective=ObjectiveConfig(prediction_type))
+    assert train(config, corpus, tmp_path)["steps"] == 3
+    pipeline = ClipSonicPipeline.from_pretrained(tmp_path)
+    assert pipeline.denoiser.config.prediction_type == prediction_type
+    mels = pipeline(embeds=np.eye(2, WIDTH, dtype=np.float32), num_inference_steps=2, output_type="mel").mels
+    assert np.isfinite(mels).all()
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_and_run_again_equals_the_unbroken_one(corpus: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command(corpus, tmp_path / "whole"), check=True, env=environment, capture_output=True)
+    with subprocess.Popen(command(corpus, tmp_path / "killed"), env=environment, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not list((tmp_path / "killed").glob("checkpoints/step-*.ckpt")):
+            time.sleep(0.01)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert newest(tmp_path / "killed")["global_step"] < 200
+    subprocess.run(command(corpus, tmp_path / "killed"), check=True, env=environment, capture_output=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_records_of_one_and_leave_one_pipeline(corpus: Path, tmp_path: Path) -> None:
+    words = [*command(corpus, tmp_path / "out"), "--run.devices", "2", "--max-steps", "17", "--json"]
+    answer = subprocess.run(
+        words, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    result = json.loads(answer.stdout)
+    assert result["steps"] == 17
+    assert newest(tmp_path / "out")[STATE_KEY]["stream"]["position"] == 17 * 4
+    assert (tmp_path / "out" / "model_index.json").exists()
+
+
+@pytest.mark.slow
+def test_four_sounds_are_learned_by_heart_and_swapping_the_conditions_swaps_them(tmp_path: Path) -> None:
+    frequencies_hz = (150.0, 450.0, 950.0, 1600.0)
+    records = [make_record(i, tone(hz), np.eye(4, WIDTH)[i], f"v{i}") for i, hz in enumerate(frequencies_hz)]
+    config = dataclasses.replace(toy(400, lr=3e-3, width=64, val_every=0, ckpt_every=0), ema=EmaConfig(0.98))
+    train(config, make_corpus(tmp_path / "c", records), tmp_path / "out")
+    pipeline = ClipSonicPipeline.from_pretrained(tmp_path / "out")
+    truth = LogMel(pipeline.segment.mel)(torch.from_numpy(np.stack([record.wave[:2048] for record in records])))
+    order = [2, 0, 3, 1]
+    for places in (range(4), order):
+        embeds = np.eye(4, WIDTH, dtype=np.float32)[list(places)]
+        mels = torch.from_numpy(pipeline(embeds=embeds, num_inference_steps=20, output_type="mel").mels)
+        distance = (mels[:, None] - truth[None]).abs().mean(dim=(2, 3))
+        assert distance.argmin(dim=1).tolist() == list(places), distance
