@@ -1,0 +1,114 @@
+"""`clipsonic ingest`: raw videos to a corpus of shards.
+
+Guarantee: exit 0 when every listed file is ingested or refused with its reason; the same command goes on with what an
+interrupted one has begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+_EPILOG = """examples:
+  clipsonic ingest my_videos --out corpus
+  clipsonic ingest clips.csv talks/ trailer.mkv --out corpus --seconds 5.12 --clip ViT-L-14:openai
+
+The same command again goes on where the last one stopped. Bad files never stop it: corpus/refused.jsonl lists them
+with reasons, and clipsonic inspect corpus shows what is there.
+"""
+
+_DEFAULTS: dict[str, Any] = {
+    "clip": "tiny",
+    "sample_rate_hz": 16000,
+    "seconds": 10.24,
+    "min_seconds": 2.56,
+    "stride_s": None,
+    "max_segments": None,
+    "thumbnails": True,
+    "shard_files": 64,
+    "shard_records": 1000,
+    "workers": None,
+    "timeout_s": 120.0,
+    "memory_mb": 2048,
+}
+
+
+def build_parser(prog: str) -> argparse.ArgumentParser:
+    """The options of the command; None stands for "as the recipe says, or else the default"."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Turn raw videos into a corpus: sound, and CLIP embeddings of the pictures of the same seconds.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="folders (searched to the bottom), media files, or manifests (.txt .csv .jsonl with path, start_s, end_s)",
+    )
+    parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus")
+    parser.add_argument("--recipe", metavar="NAME", help="YAML with options, bundled (folder) or your own")
+    parser.add_argument(
+        "--clip", metavar="NAME", help="CLIP: tiny (bundled), a folder, ARCH:TAG such as ViT-L-14:openai, or ARCH:FILE"
+    )
+    cut = parser.add_argument_group("how videos are cut")
+    cut.add_argument("--seconds", type=float, metavar="S", help="length of a record (default: 10.24)")
+    cut.add_argument("--min-seconds", type=float, metavar="S", help="shortest tail or short video (default: 2.56)")
+    cut.add_argument("--stride-s", type=float, metavar="S", help="from start to start (default: end to end)")
+    cut.add_argument("--max-segments", type=int, metavar="N", help="most records of one video (default: all)")
+    cut.add_argument("--sample-rate-hz", type=int, metavar="HZ", help="rate of the stored sound (default: 16000)")
+    cut.add_argument(
+        "--thumbnails", action=argparse.BooleanOptionalAction, default=None, help="keep a small picture (default: yes)"
+    )
+    cut.add_argument("--shard-files", type=int, metavar="N", help="videos per shard (default: 64)")
+    cut.add_argument("--shard-records", type=int, metavar="N", help="most records per shard (default: 1000)")
+    work = parser.add_argument_group("how the work is done")
+    work.add_argument("--workers", type=int, metavar="N", help="decoding processes (default: one per core)")
+    work.add_argument(
+        "--timeout-s", type=float, metavar="S", help="patience with a file that gives nothing (default: 120)"
+    )
+    work.add_argument("--memory-mb", type=int, metavar="N", help="memory of a decoding process (default: 2048)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Ingest; returns the numbers, and a message for people."""
+    from clipsonic.errors import SpecError, UsageError
+    from clipsonic.ingest.quarantine import refusals_by_reason
+    from clipsonic.ingest.recipe import load_recipe
+    from clipsonic.ingest.run import REFUSED_NAME, IngestOptions, ingest
+    from clipsonic.specs import CorpusSpec
+
+    given = {name: value for name in _DEFAULTS if (value := getattr(args, name)) is not None}
+    chosen = {**_DEFAULTS, **(load_recipe(args.recipe) if args.recipe else {}), **given}
+    try:
+        seconds = chosen.pop("seconds")
+        spec = CorpusSpec(chosen.pop("sample_rate_hz"), seconds, min(chosen.pop("min_seconds"), seconds))
+    except SpecError as error:
+        raise UsageError(str(error)) from None
+    clip = chosen.pop("clip")
+    result = ingest(args.sources, args.out, IngestOptions(spec=spec, **chosen), clip=clip)
+
+    listed, refused = len(result.outcomes), result.num_refused
+    reasons = refusals_by_reason(result.outcomes)
+    message = (
+        f"{result.index.num_records} records, {result.seconds / 3600:.2f} hours, from {listed - refused} of {listed} "
+        f"listed sources are in {args.out}"
+    )
+    if refused:
+        words = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+        message += f"\nrefused: {words} (see {args.out}/{REFUSED_NAME})"
+    return {
+        "message": message,
+        "corpus": str(args.out),
+        "listed": listed,
+        "ingested": listed - refused,
+        "refused": refused,
+        "reasons": reasons,
+        "records": result.index.num_records,
+        "seconds": round(result.seconds, 3),
+        "shards": len(result.index.shards),
+        "fingerprint": result.index.fingerprint,
+    }

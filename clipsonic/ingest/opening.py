@@ -1,0 +1,133 @@
+"""Opening a media file: local, of a known container, with FFmpeg's errors told apart and put into its own words.
+
+Guarantee: opens nothing but the file it is given (no URL, no playlist that names other files); what cannot be opened
+is refused as `not_media`, or as `decode_error` where its first bytes announce media.
+Price: about 1 ms.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+import av.stream
+from av.container import InputContainer
+
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,ogg,asf,mxf,rm,dv,ivf,nut,gif,"
+    "h264,hevc,wav,w64,mp3,aac,flac,ac3,aiff,caf,amr"
+)
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+_MAGIC = (
+    (4, (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
+    (
+        0,
+        (b"\x1aE\xdf\xa3", b"RIFF", b"FLV\x01", b"OggS", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75", b"\x06\x0e\x2b\x34"),
+    ),
+    (0, (b"ID3", b"fLaC", b"FORM", b".RMF", b"GIF8", b"DKIF", b"caff", b"#!AMR")),
+)
+FFMPEG_ERRORS = (OSError, ValueError, av.error.FFmpegError)
+"""What PyAV raises for a damaged file; a failed allocation too, see `raise_if_out_of_memory`."""
+
+IMPRECISE_CONTAINERS = ("mpegts", "mpeg")
+"""They have no index: FFmpeg searches by bytes, and may land past the wanted place."""
+IMPRECISE_S = 1.0
+
+
+@dataclass
+class Tally:
+    """How decoding goes: packets given to a decoder, those it could not read, and its last words on them."""
+
+    packets: int = 0
+    damaged: int = 0
+    words: str = ""
+
+    def count(self, error: BaseException | None = None) -> None:
+        """One packet more; `error` if it could not be read."""
+        self.packets += 1
+        if error is not None:
+            raise_if_out_of_memory(error)
+            self.damaged += 1
+            self.words = words_of(error)
+
+
+@contextmanager
+def open_media(path: str | Path) -> Iterator[InputContainer]:
+    """Open a local file.
+
+    Raises:
+        RefusedError: not_media or decode_error, with the decoder's own words; memory.
+    """
+    try:
+        container = av.open(str(Path(path).absolute()), container_options=_OPTIONS, metadata_errors="replace")
+    except FFMPEG_ERRORS as error:
+        raise_if_out_of_memory(error)
+        is_media = isinstance(error, OSError) or _announces_media(Path(path))
+        raise RefusedError(
+            RefusalReason.DECODE_ERROR if is_media else RefusalReason.NOT_MEDIA, words_of(error)
+        ) from None
+    with container:
+        yield container
+
+
+def words_of(error: BaseException) -> str:
+    """The decoder's own words: FFmpeg's last log line where there is one."""
+    log = getattr(error, "log", None)
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"{said} ({log[1]}: {log[2].strip()})" if log else str(said)
+
+
+def raise_if_out_of_memory(error: BaseException) -> None:
+    """FFmpeg reports a failed allocation as an error like others; it must not be skipped like others."""
+    if getattr(error, "errno", None) == errno.ENOMEM:
+        raise MemoryError(words_of(error)) from None
+
+
+def video_stream(container: InputContainer) -> av.VideoStream | None:
+    """The moving picture a player would show; a cover picture is none."""
+    best = container.streams.best("video")
+    candidates = [best, *container.streams.video]  # FFmpeg knows no best where it has seen no packet yet
+    return next((stream for stream in candidates if isinstance(stream, av.VideoStream) and not _is_cover(stream)), None)
+
+
+def sound_stream(container: InputContainer) -> av.AudioStream | None:
+    """The sound a player would play."""
+    candidates = [container.streams.best("audio"), *container.streams.audio]
+    return next((stream for stream in candidates if isinstance(stream, av.AudioStream)), None)
+
+
+def _is_cover(stream: av.VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def seek_before(
+    container: InputContainer, time_s: float, stream: av.VideoStream | av.AudioStream | None = None
+) -> None:
+    """Go to a place at or before this container time where decoding can start; stay where there is no such index."""
+    try:
+        if stream is None or stream.time_base is None:
+            container.seek(int(time_s * av.time_base), backward=True)
+        else:
+            container.seek(int(time_s / stream.time_base), backward=True, stream=stream)
+    except FFMPEG_ERRORS as error:
+        raise_if_out_of_memory(error)
+
+
+def streams_in_words(container: InputContainer) -> str:
+    return ", ".join(f"{stream.type} {getattr(stream, 'name', None) or '?'}" for stream in container.streams) or "none"
+
+
+def _announces_media(path: Path) -> bool:
+    """Whether the first bytes are those of a known container, whatever follows."""
+    with path.open("rb") as file:
+        head = file.read(400)
+    if any(head[place : place + len(magic)] == magic for place, magics in _MAGIC for magic in magics):
+        return True
+    return len(head) > 376 and head[0] == head[188] == head[376] == 0x47  # MPEG transport stream

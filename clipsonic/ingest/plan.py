@@ -1,0 +1,142 @@
+"""The plan of an ingest: which jobs go into which shard, decided before anything is decoded, and kept in the corpus.
+
+Guarantee: a corpus is a function of its plan, so a run that was killed goes on where it stood and ends with the bytes
+of an unbroken one. A rerun with other options or other sources is refused; sources that have grown are appended.
+Price: the list of sources stands once more in `CORPUS/ingest/plan.json`.
+
+    CORPUS/ingest/plan.json          options and, in order, the units: lists of what they read
+    CORPUS/ingest/unit-000000.json   written when a unit's shards are there whole: its shards, outcomes and facts
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipsonic.errors import CorpusError, UsageError
+from clipsonic.ingest.segments import Job
+from clipsonic.shards.writer import INDEX_NAME, TEMPORARY_SUFFIX, write_whole
+
+FOLDER = "ingest"
+_PLAN_NAME = "plan.json"
+_FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What goes into one shard (or, of long videos, into several): a number and jobs in order."""
+
+    number: int
+    jobs: tuple[Job, ...]
+
+    def shard_name(self, part: int) -> str:
+        """Name of its tar; a unit with more than --shard-records records has further parts."""
+        return f"shard-{self.number:06d}.tar" if part == 0 else f"shard-{self.number:06d}-{part:03d}.tar"
+
+
+class Plan:
+    """The units of a corpus folder, and which of them are done.
+
+    Args:
+        folder: the corpus.
+        jobs: all that is listed now.
+        options: everything that decides a byte of the corpus, as plain JSON values.
+        unit_files: jobs in one unit.
+
+    Raises:
+        UsageError: the folder holds a corpus of other options or other sources, or something that is no corpus.
+        CorpusError: the stored plan is damaged.
+    """
+
+    def __init__(self, folder: Path, jobs: Sequence[Job], options: dict[str, Any], unit_files: int) -> None:
+        self.folder = folder
+        options = {"format": _FORMAT_VERSION, "unit_files": unit_files, **options}
+        stored = _load(folder)
+        names = [] if stored is None else _check(folder, stored, options, jobs)
+        by_name = {_name_of(job): job for job in jobs}
+        units = [[by_name[name] for name in unit] for unit in names]
+        known = {name for unit in names for name in unit}
+        fresh = [job for job in jobs if _name_of(job) not in known]
+        units += [fresh[start : start + unit_files] for start in range(0, len(fresh), unit_files)]
+        self.units = [Unit(number, tuple(unit)) for number, unit in enumerate(units)]
+        if fresh:
+            self._save(options)
+
+    def done(self, unit: Unit) -> dict[str, Any] | None:
+        """The stored result of a unit whose shards are all there, else None."""
+        path = self._result_path(unit)
+        if not path.is_file():
+            return None
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            sizes = {shard["name"]: shard["bytes"] for shard in result["shards"]}
+        except (ValueError, KeyError, TypeError):
+            return None  # damaged: the unit is built again
+        there = all((self.folder / name).is_file() for name in sizes)
+        return (
+            result
+            if there and all((self.folder / name).stat().st_size == size for name, size in sizes.items())
+            else None
+        )
+
+    def finish(self, unit: Unit, result: dict[str, Any]) -> None:
+        """Store the result of a unit; from here on it is done."""
+        write_whole(self._result_path(unit), json.dumps(result, ensure_ascii=False).encode())
+
+    def clear_temporaries(self) -> None:
+        """Remove what a killed run has left half-written."""
+        for folder in (self.folder, self.folder / FOLDER):
+            for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+                path.unlink(missing_ok=True)
+
+    def _result_path(self, unit: Unit) -> Path:
+        return self.folder / FOLDER / f"unit-{unit.number:06d}.json"
+
+    def _save(self, options: dict[str, Any]) -> None:
+        (self.folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        units = [[_name_of(job) for job in unit.jobs] for unit in self.units]
+        values = {"options": options, "units": units}
+        write_whole(self.folder / FOLDER / _PLAN_NAME, json.dumps(values, indent=1, ensure_ascii=False).encode())
+
+
+def _name_of(job: Job) -> str:
+    """A job's name in the plan: its source, and the interval if it has one."""
+    if job.start_s is None and job.end_s is None:
+        return job.source
+    return f"{job.source} [{job.start_s or 0.0!r}, {'end' if job.end_s is None else repr(job.end_s)}]"
+
+
+def _load(folder: Path) -> dict[str, Any] | None:
+    path = folder / FOLDER / _PLAN_NAME
+    if not path.is_file():
+        if (folder / INDEX_NAME).exists() or next(folder.glob("shard-*.tar"), None) is not None:
+            raise UsageError(f"--out {folder} holds a corpus without {FOLDER}/{_PLAN_NAME}: give a new folder")
+        return None
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values["options"], dict) or not isinstance(values["units"], list):
+            raise TypeError("options or units missing")
+        return values
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorpusError(f"{path} is damaged ({error}): ingest into a new folder") from None
+
+
+def _check(folder: Path, stored: dict[str, Any], options: dict[str, Any], jobs: Sequence[Job]) -> list[list[str]]:
+    """The stored units, after it is sure that these options and sources may go on with them."""
+    if stored["options"] != options:
+        then = stored["options"]
+        changed = [name for name in options if then.get(name) != options[name]] or sorted(set(then) - set(options))
+        words = ", ".join(f"{name} {then.get(name)} (now {options.get(name)})" for name in changed)
+        raise UsageError(f"--out {folder} was begun with {words}: use the same options, or a new folder")
+    listed = {_name_of(job) for job in jobs}
+    units: list[list[str]] = stored["units"]
+    missing = [name for unit in units for name in unit if name not in listed]
+    if missing:
+        raise UsageError(
+            f"--out {folder} was begun from other sources ({len(missing)} of its files are not listed now, "
+            f"for instance {missing[0]!r}): give the same sources, or a new folder"
+        )
+    return units

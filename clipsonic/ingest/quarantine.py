@@ -1,0 +1,89 @@
+"""Why a file was not ingested: a closed list of reasons, and the exception that carries one out of the decoder.
+
+Guarantee: every listed file ends as an Outcome, with records or with a reason, so listed = ingested + refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from clipsonic.errors import ClipsonicError
+
+_MAX_DETAIL = 300
+
+
+class RefusalReason(StrEnum):
+    """All reasons there are."""
+
+    NO_VIDEO = "no_video"
+    NO_AUDIO = "no_audio"
+    TOO_SHORT = "too_short"
+    DECODE_ERROR = "decode_error"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    NOT_MEDIA = "not_media"
+    CRASHED = "crashed"
+
+
+MEANING = {
+    RefusalReason.NO_VIDEO: "no moving picture in it",
+    RefusalReason.NO_AUDIO: "no sound in it",
+    RefusalReason.TOO_SHORT: "picture and sound together last less than --min-seconds",
+    RefusalReason.DECODE_ERROR: "a media file that is damaged, missing, or of a codec that cannot be read",
+    RefusalReason.TIMEOUT: "gave nothing for --timeout-s",
+    RefusalReason.MEMORY: "needed more than --memory-mb",
+    RefusalReason.NOT_MEDIA: "no media file, whatever its name says",
+    RefusalReason.CRASHED: "ended the decoder's process",
+}
+"""What each reason says to a person."""
+
+
+class RefusedError(ClipsonicError):
+    """A file cannot be ingested: the reason, and in `detail` the decoder's own words."""
+
+    def __init__(self, reason: RefusalReason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason, self.detail = reason, " ".join(detail.split())[:_MAX_DETAIL]
+
+    def __reduce__(self) -> tuple[type[RefusedError], tuple[RefusalReason, str]]:
+        return type(self), (self.reason, self.detail)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one listed file (or of one interval of it).
+
+    Args:
+        source: its name in the corpus.
+        records: how many records it gave; 0 = refused.
+        reason: why it gave none or, where `records` is above 0, why it ended early.
+        detail: the decoder's own words.
+        start_s, end_s: the interval, if the manifest gave one.
+    """
+
+    source: str
+    records: int
+    reason: str | None = None
+    detail: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing of it is in the corpus."""
+        return self.records == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, unset ones left out."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+
+def refusals_by_reason(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    """reason -> number of refused files, most frequent first."""
+    counts = Counter(str(outcome.reason) for outcome in outcomes if outcome.refused)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,174 @@
+"""What is in a corpus and what is not, as numbers and in words.
+
+Guarantee: read from the facts and outcomes alone, no shard is opened; every share is of records unless it says sources.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipsonic.ingest.quarantine import Outcome, refusals_by_reason
+from clipsonic.ingest.run import read_outcomes
+from clipsonic.shards.selection import is_silent
+from clipsonic.shards.writer import CorpusIndex, corpus_facts
+
+_EXAMPLES = 3
+_CLIPPED_SHARE = 0.001
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts between edges (one more edge than counts)."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+@dataclass(frozen=True)
+class CorpusReport:
+    """Numbers about a corpus.
+
+    Args:
+        corpus, clip, fingerprint, sample_rate_hz, seconds, min_seconds: what it is.
+        records, shards, num_bytes, hours: how much it is.
+        listed, ingested, cut_short: of its sources; those cut short ended early but gave records.
+        reasons: reason -> refused sources; examples: reason -> some of them, with the decoder's words.
+        silent, still, black, clipped, padded: shares of records: without sound that teaches anything (what training
+            leaves out by default); nothing moves between kept pictures; all kept pictures black; more than 0.1 % of
+            samples at full scale; sound padded at the end.
+        rms_db: 5, 25, 50, 75 and 95 % quantiles of loudness.
+        loudness, lengths: histograms of rms_db and of seconds.
+        codecs: "picture + sound" codec -> records, most frequent first.
+    """
+
+    corpus: str
+    clip: str
+    fingerprint: str
+    sample_rate_hz: int
+    seconds: float
+    min_seconds: float
+    records: int
+    shards: int
+    num_bytes: int
+    hours: float
+    listed: int
+    ingested: int
+    cut_short: int
+    reasons: dict[str, int]
+    examples: dict[str, list[dict[str, Any]]]
+    silent: float
+    still: float
+    black: float
+    clipped: float
+    padded: float
+    rms_db: list[float]
+    loudness: Histogram
+    lengths: Histogram
+    codecs: dict[str, int]
+
+    @property
+    def refused(self) -> int:
+        """Sources that gave nothing."""
+        return self.listed - self.ingested
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {**dataclasses.asdict(self), "refused": self.refused}
+
+
+def corpus_report(folder: str | Path) -> CorpusReport:
+    """Look at a finished corpus.
+
+    Raises:
+        CorpusError: it is none, or it is damaged.
+    """
+    index = CorpusIndex.load(folder)
+    facts = corpus_facts(folder)
+    outcomes = read_outcomes(folder)
+    levels = [item["rms_db"] for item in facts if "rms_db" in item]
+    lengths = [item["seconds"] for item in facts]
+    return CorpusReport(
+        corpus=str(folder),
+        clip=index.clip,
+        fingerprint=index.fingerprint,
+        sample_rate_hz=index.spec.sample_rate_hz,
+        seconds=index.spec.seconds,
+        min_seconds=index.spec.min_seconds,
+        records=len(facts),
+        shards=len(index.shards),
+        num_bytes=sum(shard["bytes"] for shard in index.shards),
+        hours=sum(lengths) / 3600,
+        listed=len(outcomes),
+        ingested=sum(not outcome.refused for outcome in outcomes),
+        cut_short=sum(not outcome.refused and outcome.reason is not None for outcome in outcomes),
+        reasons=refusals_by_reason(outcomes),
+        examples=_examples(outcomes),
+        silent=_share(is_silent(item) for item in facts),
+        still=_share(item.get("still_share") == 1.0 for item in facts),
+        black=_share(item.get("black_share") == 1.0 for item in facts),
+        clipped=_share(item.get("clipped_share", 0.0) > _CLIPPED_SHARE for item in facts),
+        padded=_share(item.get("valid_seconds", item["seconds"]) < item["seconds"] - 1e-3 for item in facts),
+        rms_db=[round(float(level), 1) for level in np.percentile(levels, [5, 25, 50, 75, 95])] if levels else [],
+        loudness=_histogram(levels, np.arange(-120.0, 0.1, 5.0)),
+        lengths=_histogram(lengths, np.linspace(0.0, index.spec.seconds + 1e-6, 17)),
+        codecs=_codecs(facts),
+    )
+
+
+def report_in_words(report: CorpusReport) -> str:
+    """A few lines for people."""
+    lines = [
+        f"{report.corpus}: {report.records} records, {report.hours:.2f} hours of {report.sample_rate_hz} Hz mono sound "
+        f"in {_number(report.shards, 'shard')}, {report.num_bytes / max(report.records, 1) / 1024:.0f} KiB per record",
+        f"records of {report.min_seconds:g} to {report.seconds:g} s; CLIP {report.clip} ({report.fingerprint})",
+    ]
+    if report.rms_db:
+        low, _, middle, _, high = report.rms_db
+        lines.append(f"loudness: median {middle:.1f} dB, 90 % of records between {low:.1f} and {high:.1f} dB")
+    lines.append(
+        f"silent {report.silent:.1%}, still {report.still:.1%}, black {report.black:.1%}, "
+        f"clipped {report.clipped:.1%}, padded {report.padded:.1%} of records"
+    )
+    lines.append(f"sources: {report.listed} listed = {report.ingested} ingested + {report.refused} refused")
+    if report.cut_short:
+        lines.append(f"  {report.cut_short} of the ingested ended early, see sources.jsonl")
+    for reason, count in report.reasons.items():
+        lines.append(f"  {reason} {count}, for instance {report.examples[reason][0]['source']}")
+        lines.append(f"    {report.examples[reason][0]['detail']}")
+    return "\n".join(lines)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _share(flags: Any) -> float:
+    values = list(flags)
+    return round(sum(values) / len(values), 4) if values else 0.0
+
+
+def _histogram(values: Sequence[float], edges: np.ndarray) -> Histogram:
+    counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+    return Histogram([round(float(edge), 3) for edge in edges], [int(count) for count in counts])
+
+
+def _examples(outcomes: Sequence[Outcome]) -> dict[str, list[dict[str, Any]]]:
+    examples: dict[str, list[dict[str, Any]]] = {}
+    for outcome in outcomes:
+        if outcome.refused:
+            found = examples.setdefault(str(outcome.reason), [])
+            if len(found) < _EXAMPLES:
+                found.append({"source": outcome.source, "detail": outcome.detail or ""})
+    return examples
+
+
+def _codecs(facts: Sequence[dict[str, Any]]) -> dict[str, int]:
+    counts = Counter(f"{item.get('codec', '?')} + {item.get('sound_codec', '?')}" for item in facts)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,278 @@
+"""Ingest: raw videos in, a corpus folder out.
+
+Guarantee: listed = ingested + refused; a bad file costs itself only; the corpus depends on the sources and the options
+(and on which files hit a limit), not on the number of processes, nor on how often the run was broken and begun again.
+Price: measured by the command's own progress bar, in files per second.
+
+    CORPUS/index.json, facts.jsonl.gz, shard-*.tar   see clipsonic.shards.writer
+    CORPUS/sources.jsonl                             every listed source: its records, or the reason of its refusal
+    CORPUS/refused.jsonl                             the refused ones among them
+    CORPUS/ingest/                                   the plan and the state of each unit, so that a rerun goes on
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from clipsonic.errors import ClipsonicError, UsageError
+from clipsonic.ingest.executors import Event, WorkerPool
+from clipsonic.ingest.facts import Fit
+from clipsonic.ingest.plan import Plan, Unit
+from clipsonic.ingest.quarantine import Outcome, refusals_by_reason
+from clipsonic.ingest.segments import Job, ReadSettings
+from clipsonic.ingest.sources import list_jobs
+from clipsonic.ingest.unit import BATCH_PICTURES, Embedder, UnitBuilder
+from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, write_facts, write_whole
+from clipsonic.specs import CorpusSpec
+
+SOURCES_NAME = "sources.jsonl"
+REFUSED_NAME = "refused.jsonl"
+_SMALL_CLIP = 20_000_000  # weights
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How to ingest; everything but the last three decides bytes of the corpus.
+
+    Args:
+        spec: rate and lengths of records.
+        stride_s: distance of segments' starts; None = end to end.
+        max_segments: most records of one file or interval; None = all.
+        thumbnails: whether records keep a JPEG of their middle picture.
+        shard_files: sources per shard.
+        shard_records: most records per shard; a unit with more has several tars.
+        workers: decoding processes; None = one per core.
+        timeout_s, memory_mb: limits of a decoding process.
+
+    Raises:
+        UsageError: a value that cannot be.
+    """
+
+    spec: CorpusSpec = field(default_factory=CorpusSpec)
+    stride_s: float | None = None
+    max_segments: int | None = None
+    thumbnails: bool = True
+    shard_files: int = 64
+    shard_records: int = 1000
+    workers: int | None = None
+    timeout_s: float = 120.0
+    memory_mb: int = 2048
+
+    def __post_init__(self) -> None:
+        least = {
+            "stride_s": (self.stride_s, 0.01),
+            "max_segments": (self.max_segments, 1),
+            "shard_files": (self.shard_files, 1),
+            "shard_records": (self.shard_records, 1),
+            "workers": (self.workers, 1),
+            "timeout_s": (self.timeout_s, 0.1),
+            "memory_mb": (self.memory_mb, 256),
+        }
+        for name, (value, minimum) in least.items():
+            if value is not None and value < minimum:
+                raise UsageError(f"--{name.replace('_', '-')} {value:g} is too small: give {minimum:g} or more")
+
+    def fixed(self) -> dict[str, Any]:
+        """What decides bytes, as plain values, for the plan."""
+        return {
+            **self.spec.to_dict(),
+            "stride_s": self.stride_s,
+            "max_segments": self.max_segments,
+            "thumbnails": self.thumbnails,
+            "shard_records": self.shard_records,
+            "batch_pictures": BATCH_PICTURES,
+        }
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What a run ended with."""
+
+    index: CorpusIndex
+    outcomes: list[Outcome]
+    seconds: float
+
+    @property
+    def num_refused(self) -> int:
+        """Sources that gave nothing."""
+        return sum(outcome.refused for outcome in self.outcomes)
+
+
+def ingest(
+    sources: Sequence[str | Path],
+    out: str | Path,
+    options: IngestOptions | None = None,
+    *,
+    clip: str = "tiny",
+    embedder: Embedder | None = None,
+) -> IngestResult:
+    """Ingest the sources into the corpus folder `out`, or go on with it.
+
+    Args:
+        clip: name of the CLIP, see `clipsonic.clip.open_clip.load_clip`.
+        embedder: a CLIP that is loaded already; `clip` is then only its name.
+
+    Raises:
+        UsageError: bad sources, or `out` was begun otherwise.
+        ClipsonicError: the CLIP cannot be loaded, or not one file could be ingested.
+    """
+    options = options or IngestOptions()
+    jobs = list_jobs(sources)
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: give a folder")
+    workers = min(options.workers or _num_cores(), len(jobs))
+    with WorkerPool(workers, timeout_s=options.timeout_s, memory_mb=options.memory_mb) as pool:
+        embedder = embedder or _load_clip(clip)
+        fixed = {**options.fixed(), "fingerprint": embedder.fingerprint}
+        out.mkdir(parents=True, exist_ok=True)
+        plan = Plan(out, jobs, fixed, options.shard_files)
+        plan.clear_temporaries()
+        with _one_thread_if_small(embedder):
+            results = _build(plan, pool, embedder, options)
+    return _conclude(out, results, options.spec, embedder, clip)
+
+
+def _load_clip(name: str) -> Embedder:
+    import torch
+
+    from clipsonic.clip.open_clip import load_clip
+
+    embedder = load_clip(name, device="cuda" if torch.cuda.is_available() else "cpu")
+    if notice := getattr(embedder, "notice", None):
+        print(f"clipsonic ingest: {notice}", file=sys.stderr)
+    return embedder
+
+
+@contextmanager
+def _one_thread_if_small(embedder: Any) -> Iterator[None]:
+    """A small CLIP gains nothing from several threads: 58 against 55 ms for 32 pictures through the bundled one.
+
+    Beside decoding processes that take all cores its threads only wait for each other: 800 videos took 161 s of CPU
+    time with two threads and 38 s with one.
+    """
+    model = getattr(embedder, "model", None)
+    if model is None or sum(weights.numel() for weights in model.parameters()) > _SMALL_CLIP:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _build(plan: Plan, pool: WorkerPool, embedder: Embedder, options: IngestOptions) -> list[dict[str, Any]]:
+    """The results of all units, those that are not done yet built now, in order."""
+    results = {unit.number: result for unit in plan.units if (result := plan.done(unit)) is not None}
+    todo = [unit for unit in plan.units if unit.number not in results]
+    jobs = [job for unit in todo for job in unit.jobs]
+    num_jobs = sum(len(unit.jobs) for unit in plan.units)
+    settings = ReadSettings(
+        spec=options.spec,
+        stride_s=options.stride_s or options.spec.seconds,
+        max_segments=options.max_segments,
+        fit=fit_of(embedder),
+        thumbnails=options.thumbnails,
+    )
+    with tqdm(
+        total=num_jobs, initial=num_jobs - len(jobs), desc="ingest", unit="file", file=sys.stderr, mininterval=0.5
+    ) as bar:
+        events = pool.run(jobs, settings)
+        for unit in todo:
+            result = _build_unit(
+                UnitBuilder(unit, plan.folder, embedder, options.shard_records), unit, events, bar.update
+            )
+            plan.finish(unit, result)
+            results[unit.number] = result
+            bar.set_postfix(_counts(results.values()), refresh=False)
+    return [results[unit.number] for unit in plan.units]
+
+
+def _build_unit(
+    builder: UnitBuilder, unit: Unit, events: Iterator[tuple[int, Event]], tick: Callable[[], Any]
+) -> dict[str, Any]:
+    try:
+        while builder.num_done < len(unit.jobs):
+            _, (kind, first, second) = next(events)
+            job: Job = unit.jobs[builder.num_done]
+            if kind == "segment":
+                builder.add(job, first)
+            else:
+                builder.end_job(job, first, second)
+                tick()
+        return builder.close()
+    except BaseException:
+        builder.abort()
+        raise
+
+
+def _counts(results: Any) -> dict[str, int]:
+    outcomes = [outcome for result in results for outcome in result["outcomes"]]
+    return {
+        "records": sum(outcome["records"] for outcome in outcomes),
+        "refused": sum(not outcome["records"] for outcome in outcomes),
+    }
+
+
+def fit_of(embedder: Any) -> Fit | None:
+    """How the decoding processes may bring pictures to the CLIP's size, so that its own transform leaves them so.
+
+    None where that transform is none of open_clip's usual ones: the pictures then go to the CLIP as decoded.
+    """
+    preprocess = (getattr(embedder, "config", None) or {}).get("preprocess_cfg") or {}
+    size, mode = preprocess.get("size"), preprocess.get("resize_mode")
+    side = size if isinstance(size, int) else size[0] if size and len(set(size)) == 1 else None
+    if side is None or mode not in ("shortest", "squash") or preprocess.get("interpolation") != "bicubic":
+        return None
+    return Fit(side, mode)
+
+
+def _conclude(
+    out: Path, results: list[dict[str, Any]], spec: CorpusSpec, embedder: Embedder, clip: str
+) -> IngestResult:
+    """Write what stands beside the shards; the index last, for it says that the corpus is complete."""
+    outcomes = [Outcome(**values) for result in results for values in result["outcomes"]]
+    facts = [item for result in results for item in result["facts"]]
+    shards = [shard for result in results for shard in result["shards"]]
+    _write_lines(out / SOURCES_NAME, outcomes)
+    _write_lines(out / REFUSED_NAME, [outcome for outcome in outcomes if outcome.refused])
+    write_facts(out, facts)
+    if not facts:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in refusals_by_reason(outcomes).items())
+        (out / INDEX_NAME).unlink(missing_ok=True)
+        raise ClipsonicError(
+            f"none of the {len(outcomes)} listed files could be ingested ({reasons}): see {out / REFUSED_NAME}"
+        )
+    index = CorpusIndex(spec, embedder.fingerprint, clip, embedder.width, shards)
+    index.save(out)
+    return IngestResult(index, outcomes, sum(item["seconds"] for item in facts))
+
+
+def _write_lines(path: Path, outcomes: Sequence[Outcome]) -> None:
+    lines = [json.dumps(outcome.to_dict(), ensure_ascii=False) + "\n" for outcome in outcomes]
+    write_whole(path, "".join(lines).encode())
+
+
+def read_outcomes(folder: str | Path) -> list[Outcome]:
+    """What became of every listed source, in order; empty where the corpus was not made by ingest."""
+    path = Path(folder) / SOURCES_NAME
+    if not path.is_file():
+        return []
+    return [Outcome(**json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]

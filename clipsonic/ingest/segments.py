@@ -1,0 +1,210 @@
+"""One video file to segments: which seconds, the sound of them, the pictures of them, and their facts.
+
+Guarantee: picture and sound of a segment are of the same seconds; lengths follow the rule of `common_length` and
+nothing is decided by what is seen or heard: silent, black and still segments are given with their facts.
+Price: one decoding of the stretch. Runs in the decoding process: imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clipsonic.ingest.decode import PictureReader
+from clipsonic.ingest.facts import Fit, fit_picture, picture_facts, sound_facts, thumbnail_of
+from clipsonic.ingest.opening import Tally
+from clipsonic.ingest.probe import Media, probe
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.ingest.sound import SoundReader
+from clipsonic.specs import CorpusSpec
+
+MAX_PADDED_SHARE = 0.05
+"""How much of a segment the shorter of picture and sound may lack."""
+
+MAX_DAMAGED_SHARE = 0.5
+"""Above which share of undecodable packets a segment is refused."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to ingest: a file, or an interval of it.
+
+    Args:
+        path: where it is.
+        source: its name in the corpus.
+        source_id: hash of that name.
+        entry_id: hash of name and interval; begins the keys of its records.
+        start_s, end_s: the interval, None = to the file's own ends.
+        caption: words about it, if the manifest had any.
+    """
+
+    path: str
+    source: str
+    source_id: str
+    entry_id: str
+    start_s: float | None = None
+    end_s: float | None = None
+    caption: str | None = None
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How files are cut.
+
+    Args:
+        spec: rate and lengths.
+        stride_s: from the start of one segment to the start of the next.
+        max_segments: of one file or interval.
+        fit: how pictures are brought to the CLIP's size; None = they are kept as decoded.
+        thumbnails: whether to keep a JPEG of the middle picture.
+    """
+
+    spec: CorpusSpec
+    stride_s: float
+    max_segments: int | None = None
+    fit: Fit | None = None
+    thumbnails: bool = True
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a video before CLIP has seen it: sound (T,) int16, pictures (H, W, 3) uint8, facts, thumbnail."""
+
+    key: str
+    sound: np.ndarray
+    pictures: list[np.ndarray]
+    facts: dict[str, Any]
+    thumbnail: bytes | None
+
+
+def common_length(picture_s: float, sound_s: float, seconds: float) -> float:
+    """Length of a segment when picture and sound last this long from its start, at most `seconds`.
+
+    The shorter one may lack up to 5 %: the last picture stands, the sound is padded with silence.
+    """
+    shorter, longer = sorted((picture_s, sound_s))
+    return max(0.0, min(seconds, longer, shorter / (1.0 - MAX_PADDED_SHARE)))
+
+
+def read_segments(job: Job, settings: ReadSettings) -> Iterator[Segment]:
+    """The segments of one file, in order.
+
+    Raises:
+        RefusedError: it gives none (or no more): the reason says why.
+    """
+    first_s = job.start_s or 0.0
+    media = probe(job.path, first_s, _last_needed_s(job, settings))
+    with (
+        SoundReader(job.path, settings.spec.sample_rate_hz, media.origin_s, media.sound_end_s) as sound,
+        PictureReader(job.path, media) as pictures,
+    ):
+        count, health = 0, _Health()
+        while settings.max_segments is None or count < settings.max_segments:
+            start_s = first_s + count * settings.stride_s
+            wave, valid_s = _sound_of(start_s, job, media, settings.spec, sound)
+            if not len(wave):
+                break
+            times_s = CorpusSpec.frame_times_s(len(wave) / settings.spec.sample_rate_hz)
+            frames = pictures.read([start_s + time_s for time_s in times_s])
+            health.check(sound.tally, pictures.tally)
+            yield _segment(job, media, settings, start_s, times_s, wave, valid_s, frames)
+            count += 1
+    if count == 0:
+        is_cut = min(media.promised_s, job.end_s or media.promised_s) - first_s >= settings.spec.min_seconds
+        reason = RefusalReason.DECODE_ERROR if is_cut else RefusalReason.TOO_SHORT
+        raise RefusedError(reason, _lengths_in_words(first_s, job, media, settings.spec))
+
+
+class _Health:
+    """Refuses a stretch of which most cannot be decoded: a player would show a frozen picture, or be silent."""
+
+    def __init__(self) -> None:
+        self._before = [(0, 0), (0, 0)]
+
+    def check(self, *tallies: Tally) -> None:
+        """Look at what the tallies have counted since the last time.
+
+        Raises:
+            RefusedError: decode_error.
+        """
+        for place, tally in enumerate(tallies):
+            packets, damaged = self._before[place]
+            self._before[place] = (tally.packets, tally.damaged)
+            packets, damaged = tally.packets - packets, tally.damaged - damaged
+            if damaged > MAX_DAMAGED_SHARE * packets:
+                raise RefusedError(RefusalReason.DECODE_ERROR, f"{damaged} of {packets} packets: {tally.words}")
+
+
+def _last_needed_s(job: Job, settings: ReadSettings) -> float | None:
+    ends = [] if job.end_s is None else [job.end_s]
+    if settings.max_segments is not None:
+        ends.append((job.start_s or 0.0) + (settings.max_segments - 1) * settings.stride_s + settings.spec.seconds)
+    return min(ends, default=None)
+
+
+def _sound_of(start_s: float, job: Job, media: Media, spec: CorpusSpec, sound: SoundReader) -> tuple[np.ndarray, float]:
+    """The sound of the segment that starts here, as long as the segment is, and how much of it is true; or nothing."""
+    end_s = float("inf") if job.end_s is None else job.end_s
+    picture_s = min(media.picture_end_s, end_s) - start_s
+    sound_s = min(media.sound_end_s, end_s) - start_s
+    for _ in range(2):  # a second time if less can be decoded than the packets promise
+        num_samples = _num_samples(common_length(picture_s, sound_s, min(spec.seconds, end_s - start_s)), spec)
+        if not num_samples:
+            break
+        wave, valid_s = sound.read(start_s, num_samples)
+        if valid_s >= (1.0 - MAX_PADDED_SHARE) * num_samples / spec.sample_rate_hz - 1e-3:
+            return wave, valid_s
+        sound_s = valid_s
+    return np.zeros(0, np.float32), 0.0
+
+
+def _num_samples(seconds: float, spec: CorpusSpec) -> int:
+    """Samples of a segment of this length; 0 if it is below the least."""
+    num_samples = spec.num_samples(seconds)
+    return num_samples if num_samples >= spec.num_samples(spec.min_seconds) else 0
+
+
+def _segment(
+    job: Job,
+    media: Media,
+    settings: ReadSettings,
+    start_s: float,
+    times_s: tuple[float, ...],
+    wave: np.ndarray,
+    valid_s: float,
+    frames: list[np.ndarray],
+) -> Segment:
+    rate_hz = settings.spec.sample_rate_hz
+    height, width = frames[0].shape[:2]
+    facts = {
+        "source": job.source,
+        "source_id": job.source_id,
+        "start_s": round(start_s, 6),
+        "seconds": len(wave) / rate_hz,
+        "frame_times_s": [round(time_s, 6) for time_s in times_s],
+        "sample_rate": rate_hz,
+        "valid_seconds": round(valid_s, 6),
+        "has_audio": True,
+        **sound_facts(wave, rate_hz),
+        **picture_facts(frames),
+        "width": width,
+        "height": height,
+        "fps": round(media.fps, 4),
+        "codec": media.video_codec,
+        "sound_codec": media.sound_codec,
+    }
+    thumbnail = thumbnail_of(frames[len(frames) // 2]) if settings.thumbnails else None
+    pictures = frames if settings.fit is None else [fit_picture(frame, settings.fit) for frame in frames]
+    grid = np.clip(np.rint(wave * 32768.0), -32768, 32767).astype(np.int16)
+    return Segment(f"{job.entry_id}-{round(start_s * 1000):08d}", grid, pictures, facts, thumbnail)
+
+
+def _lengths_in_words(start_s: float, job: Job, media: Media, spec: CorpusSpec) -> str:
+    ends_s = [min(end_s, job.end_s or end_s) for end_s in (media.picture_end_s, media.sound_end_s)]
+    picture_s, sound_s = (max(0.0, end_s - start_s) for end_s in ends_s)
+    promised = f" ({media.promised_s:.2f} s by its header)" if media.promised_s > min(ends_s) + spec.min_seconds else ""
+    needed = f"at least {spec.min_seconds:g} s of both are needed"
+    return f"picture {picture_s:.2f} s, sound {sound_s:.2f} s{promised}, {needed}"

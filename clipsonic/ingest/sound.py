@@ -1,0 +1,207 @@
+"""The sound of a video by presentation time: mono, at the wanted rate, every sample at its own instant.
+
+Guarantee: a sample is where its timestamp puts it, so a late start or a gap is silence and padding of the encoder is
+cut; runs of samples are never torn for timestamps that jitter by less than 20 ms (containers round them).
+Price: each stretch is decoded once, about 5 ms per ten seconds of AAC, and resampled by soxr (HQ).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+
+from clipsonic.audio.wave import resample
+from clipsonic.ingest.opening import (
+    FFMPEG_ERRORS,
+    Tally,
+    open_media,
+    seek_before,
+    sound_stream,
+)
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+
+_JITTER_S = 0.02
+_MARGIN_S = 0.05  # more than the resampler's filter is long
+_PREROLL_S = 1.0  # decoders need packets before the first right sample: AAC one, Opus 80 ms, MP3 its reservoir
+_SEEK_GAIN_S = 30.0
+_MONO_WEIGHTS = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "LFE": 0.0, "LFE2": 0.0}
+_SURROUND_WEIGHT = 0.5
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Decoded samples and the place of the first, in samples from time 0 at the file's own rate."""
+
+    start: int
+    samples: np.ndarray
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.samples)
+
+
+class SoundReader:
+    """Reads stretches of the sound of one file, best in rising time.
+
+    Args:
+        path: the file.
+        sample_rate_hz: the rate to give.
+        origin_s: the container's timestamp of time 0.
+        end_s: where the last packet ends: what a decoder gives beyond is the encoder's padding.
+
+    Raises:
+        RefusedError: the file cannot be opened, or has no sound.
+    """
+
+    def __init__(
+        self, path: str | Path, sample_rate_hz: int, origin_s: float = 0.0, end_s: float = float("inf")
+    ) -> None:
+        self._path, self._rate_hz, self._origin_s, self._end_s = path, sample_rate_hz, origin_s, end_s
+        self.tally = Tally()
+        self.source_rate_hz = 0
+        self._open()
+
+    def __enter__(self) -> SoundReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opening.__exit__(None, None, None)
+
+    def read(self, start_s: float, num_samples: int) -> tuple[np.ndarray, float]:
+        """(T,) float32 in [-1, 1] from `start_s` on, and for how many seconds of it the file has sound.
+
+        What lies before the sound's start, in a gap, or after its end is 0.
+
+        Raises:
+            RefusedError: decode_error, no sound could be decoded at all.
+        """
+        native_hz = self.source_rate_hz
+        grid_hz = math.gcd(native_hz, self._rate_hz)  # where samples of both rates coincide: any cut has equal samples
+        first = math.floor((start_s - _MARGIN_S) * grid_hz) * (native_hz // grid_hz)
+        last = math.ceil((start_s + num_samples / self._rate_hz + _MARGIN_S) * native_hz)
+        self._advance(first, last)
+        stretch = np.zeros(last - first, np.float32)
+        last = int(min(last, max(first, self._end_s * native_hz)))
+        for block in self._blocks:
+            low, high = max(first, block.start), min(last, block.end)
+            if low < high:
+                stretch[low - first : high - first] = block.samples[low - block.start : high - block.start]
+        wave = np.zeros(num_samples, np.float32)
+        skip = round((start_s - first / native_hz) * self._rate_hz)
+        found = resample(stretch, native_hz, self._rate_hz)[skip : skip + num_samples]
+        wave[: len(found)] = np.clip(found, -1.0, 1.0)
+        seconds = num_samples / self._rate_hz
+        return wave, min(seconds, max(0.0, min(self._end / native_hz, self._end_s) - start_s))
+
+    def _open(self) -> None:
+        self._opening = open_media(self._path)
+        self._container = self._opening.__enter__()
+        stream = sound_stream(self._container)
+        if stream is None:
+            raise RefusedError(RefusalReason.NO_AUDIO, "there is no sound stream")
+        self._stream = stream
+        self._restart()
+        self._end = 0  # of the sound decoded so far, in samples
+        if not self.source_rate_hz:
+            self._learn_rate()
+
+    def _restart(self) -> None:
+        self._blocks: list[_Block] = []
+        self._decoded = self._decode()
+
+    def _learn_rate(self) -> None:
+        """The decoder's rate, which for some streams (HE-AAC) is not the header's."""
+        block = next(self._decoded, None)
+        if block is None:
+            raise RefusedError(RefusalReason.DECODE_ERROR, self.tally.words or "no sound could be decoded")
+        self._keep(block)
+
+    def _advance(self, first: int, last: int) -> None:
+        """Have all blocks from `first` to `last`."""
+        here = self._blocks[-1].end if self._blocks else self._end
+        sought = first - here > _SEEK_GAIN_S * self.source_rate_hz or (
+            self._blocks and first < self._blocks[0].start > 0
+        )
+        if sought:
+            seek_before(self._container, self._origin_s + first / self.source_rate_hz - _PREROLL_S, self._stream)
+            self._restart()
+        self._blocks = [block for block in self._blocks if block.end > first]
+        while not self._blocks or self._blocks[-1].end < last:
+            block = next(self._decoded, None)
+            if block is None:
+                return
+            if sought and not self._blocks and block.start > first > 0:
+                self._opening.__exit__(None, None, None)  # the index led past the place: from the start, then
+                self._open()
+                sought = False
+                continue
+            self._end = max(self._end, block.end)
+            if block.end > first:
+                self._blocks.append(block)
+
+    def _keep(self, block: _Block) -> None:
+        self._blocks.append(block)
+        self._end = max(self._end, block.end)
+
+    def _decode(self) -> Iterator[_Block]:
+        """Blocks in order; damaged packets are left out, and what comes after them stays at its time."""
+        expected: int | None = None
+        for frame in self._frames():
+            rate_hz = self.source_rate_hz = self.source_rate_hz or frame.sample_rate
+            samples = to_mono(frame)
+            if frame.sample_rate != rate_hz:
+                samples = resample(samples, frame.sample_rate, rate_hz)
+            start = expected or 0
+            if frame.pts is not None and frame.time_base is not None:
+                told = round((float(frame.pts * frame.time_base) - self._origin_s) * rate_hz)
+                if expected is None or abs(told - expected) > _JITTER_S * rate_hz:
+                    start = told
+            expected = start + len(samples)
+            yield _Block(start, samples)
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except FFMPEG_ERRORS as error:
+                self.tally.count(error)
+                return
+            try:
+                frames = packet.decode()
+            except FFMPEG_ERRORS as error:
+                self.tally.count(error)
+                continue
+            self.tally.count()
+            yield from frames
+
+
+def to_mono(frame: av.AudioFrame) -> np.ndarray:
+    """(n,) float32: the mean of two channels; of more, front at 0.71, centre 1, others 0.5, no LFE, over their sum."""
+    data = _as_float(frame.to_ndarray())
+    channels = data if frame.format.is_planar else data.reshape(-1, frame.layout.nb_channels).T
+    names = [channel.name for channel in frame.layout.channels]
+    weights = np.ones(len(channels), np.float32)
+    if len(names) == len(channels) > 2:
+        weights = np.array([_MONO_WEIGHTS.get(name, _SURROUND_WEIGHT) for name in names], np.float32)
+    mono: np.ndarray = weights @ channels / max(float(weights.sum()), _SURROUND_WEIGHT)
+    return mono
+
+
+def _as_float(data: np.ndarray) -> np.ndarray:
+    """Any sample type to float32 in [-1, 1]; what is not a number becomes 0."""
+    samples: np.ndarray = data.astype(np.float32)
+    if data.dtype == np.uint8:
+        samples = (samples - 128.0) / 128.0
+    elif data.dtype.kind == "i":
+        samples = samples / -float(np.iinfo(data.dtype).min)
+    np.clip(np.nan_to_num(samples, copy=False), -1.0, 1.0, out=samples)
+    return samples

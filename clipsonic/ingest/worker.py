@@ -1,0 +1,109 @@
+"""The decoding process: takes jobs from a pipe, sends segments back, and may be killed at any time.
+
+Guarantee: whatever a file does to the decoder stays in this process; it ends by itself when its parent is gone.
+Price: half a second to start; imports NumPy, PyAV, Pillow, soxr and, when a file wants it, decord; never torch.
+
+What is sent: ("ready",) once; then per job any number of ("segment", Segment) and at last ("done", None, None) or
+("refused", reason, detail).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+_WATCH_S = 1.0
+_M_ARENA_MAX = -8  # of glibc's mallopt: fewer arenas, so that the address space tells what is used
+
+
+def main(pipe: int, parent: int, memory_mb: int) -> None:
+    """Serve the parent over the file descriptor `pipe` until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _use_one_arena()
+    from clipsonic.ingest import segments
+
+    _quiet_decoders()
+    _limit_memory(memory_mb)
+    connection = Connection(pipe)
+    connection.send(("ready",))
+    while True:
+        try:
+            job, settings = connection.recv()
+        except EOFError:
+            return
+        _forget_stderr()
+        _send(connection, _work(connection, segments, job, settings))
+
+
+def _work(connection: Connection, segments: Any, job: Any, settings: Any) -> tuple[str, str | None, str | None]:
+    """The one broad except of the project's border: whatever a file provokes becomes its refusal."""
+    from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+
+    try:
+        for segment in segments.read_segments(job, settings):
+            _send(connection, ("segment", segment))
+    except RefusedError as refused:
+        return "refused", refused.reason, refused.detail
+    except MemoryError as error:
+        return "refused", RefusalReason.MEMORY, str(error) or "an allocation failed"
+    except Exception as error:
+        return "refused", RefusalReason.DECODE_ERROR, f"{type(error).__name__}: {error}"
+    return "done", None, None
+
+
+def _send(connection: Connection, message: tuple[Any, ...]) -> None:
+    try:
+        connection.send(message)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
+
+
+def _quiet_decoders() -> None:
+    """FFmpeg's log goes into the errors (PyAV attaches its last line), not to the terminal."""
+    import av
+
+    av.logging.set_level(av.logging.ERROR)
+    logging.getLogger("libav").addHandler(logging.NullHandler())
+    logging.getLogger("libav").propagate = False
+
+
+def _use_one_arena() -> None:
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, 1)
+
+
+def _limit_memory(memory_mb: int) -> None:
+    """Allow so much address space beyond what is mapped already; only where the system tells and enforces it."""
+    if sys.platform != "linux":
+        return
+    import resource
+    from pathlib import Path
+
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + memory_mb * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _forget_stderr() -> None:
+    """Standard error is a file of which only the last words before a crash are read: keep it small."""
+    try:
+        os.ftruncate(2, 0)
+        os.lseek(2, 0, os.SEEK_SET)
+    except OSError:
+        return  # a terminal or a pipe, when run by hand
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S)
+    os._exit(1)

@@ -1,0 +1,146 @@
+"""What is listed: folders, files and manifests, in a fixed order, each thing once."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from clipsonic.errors import UsageError
+from clipsonic.ingest.sources import list_jobs
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def names(*sources: str | Path) -> list[str]:
+    return [job.source for job in list_jobs(sources)]
+
+
+def test_a_folder_is_searched_to_the_bottom_sorted_and_by_suffix_in_any_case(tmp_path: Path) -> None:
+    root = tmp_path / "my videos"
+    touch(root / "b.MP4", root / "a.mkv", root / "deep" / "er" / "é 漢.WebM", root / "notes.md", root / "x.wav")
+    touch(root / ".hidden.mp4", root / ".cache" / "y.mp4", root / "manifest.jsonl")
+    assert names(root) == ["my videos/a.mkv", "my videos/b.MP4", "my videos/deep/er/é 漢.WebM"]
+
+
+def test_names_do_not_depend_on_where_the_folder_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = []
+    for place in ("one", "two"):
+        touch(tmp_path / place / "videos" / "a.mp4")
+        jobs.append(list_jobs([tmp_path / place / "videos"]))
+    monkeypatch.chdir(tmp_path / "one" / "videos")
+    jobs.append(list_jobs(["."]))
+    assert len({(job.source, job.source_id, job.entry_id) for (job,) in jobs}) == 1
+    assert str(tmp_path) not in jobs[0][0].source
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    touch(tmp_path / "one" / "videos" / "a.mp4", tmp_path / "two" / "videos" / "a.mp4")
+    assert names(tmp_path / "one" / "videos", tmp_path / "two" / "videos") == ["videos/a.mp4", "videos~2/a.mp4"]
+
+
+def test_what_is_listed_twice_counts_once(tmp_path: Path) -> None:
+    touch(tmp_path / "v" / "a.mp4", tmp_path / "v" / "b.mp4")
+    (tmp_path / "v" / "link.mp4").symlink_to(tmp_path / "v" / "b.mp4")
+    (tmp_path / "v" / "loop").symlink_to(tmp_path / "v")
+    (tmp_path / "v" / "list.txt").write_text("b.mp4\na.mp4\n")
+    assert names(tmp_path / "v", tmp_path / "v" / "a.mp4", tmp_path / "v", tmp_path / "v" / "list.txt") == [
+        "v/a.mp4", "v/b.mp4",
+    ]  # fmt: skip
+
+
+def test_a_file_given_by_itself_is_listed_whatever_its_suffix_and_a_pipe_or_a_dead_link_too(tmp_path: Path) -> None:
+    touch(tmp_path / "v" / "a.xyz")
+    os.mkfifo(tmp_path / "v" / "pipe.mp4")
+    (tmp_path / "v" / "dead.mp4").symlink_to(tmp_path / "gone.mp4")
+    assert names(tmp_path / "v" / "a.xyz") == ["v/a.xyz"]
+    assert names(tmp_path / "v") == ["v/dead.mp4", "v/pipe.mp4"]
+
+
+def test_a_text_manifest_has_a_path_a_line(tmp_path: Path) -> None:
+    manifest = tmp_path / "list.txt"
+    manifest.write_text("# comment\n\nsub/with space.mp4\nb.mp4\t1.5\t4\n/abs/gone.mp4\r\n", encoding="utf-8")
+    jobs = list_jobs([manifest])
+    assert [(Path(job.path), job.start_s, job.end_s) for job in jobs] == [
+        (tmp_path / "sub" / "with space.mp4", None, None),
+        (tmp_path / "b.mp4", 1.5, 4.0),
+        (Path("/abs/gone.mp4"), None, None),
+    ]
+    assert jobs[0].source == f"{tmp_path.name}/sub/with space.mp4"
+    assert jobs[2].source == "abs/gone.mp4"
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_a_table_has_columns_by_name_or_in_order(tmp_path: Path, header: bool) -> None:
+    manifest = tmp_path / "list.CSV"
+    rows = 'a.mp4,0,5,"a dog, barking"\n"b,c.mp4",,,\na.mp4,5,10,\n'
+    manifest.write_text(("\ufeffpath,start_s,end_s,caption\n" if header else "") + rows, encoding="utf-8")
+    jobs = list_jobs([manifest])
+    assert [(Path(job.path).name, job.start_s, job.end_s, job.caption) for job in jobs] == [
+        ("a.mp4", None, 5.0, "a dog, barking"), ("b,c.mp4", None, None, None), ("a.mp4", 5.0, 10.0, None),
+    ]  # fmt: skip
+    assert jobs[0].source_id == jobs[2].source_id
+    assert jobs[0].entry_id != jobs[2].entry_id
+
+
+def test_json_lines_are_objects_with_other_keys_ignored(tmp_path: Path) -> None:
+    manifest = tmp_path / "list.jsonl"
+    lines = [{"path": "a.mp4", "law": {"kind": "bell"}}, {"path": "a\u2028b.mp4", "start_s": 2}]
+    manifest.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n", encoding="utf-8")
+    assert [(Path(job.path).name, job.start_s) for job in list_jobs([manifest])] == [
+        ("a.mp4", None),
+        ("a\u2028b.mp4", 2.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.txt", "# nothing\n", "lists nothing"),
+        ("a.jsonl", "{broken\n", "line 1"),
+        ("a.jsonl", '{"path": 3}\n', "line 1"),
+        ("a.jsonl", '["a.mp4"]\n', "line 1"),
+        ("a.csv", "path,start_s\na.mp4,soon\n", "start_s"),
+        ("a.csv", "path,start_s,end_s\na.mp4,4,4\n", "end_s 4"),
+        ("a.csv", "path,start_s,end_s\na.mp4,-1,4\n", "start_s"),
+        ("a.csv", "path,start_s,end_s\na.mp4,nan,4\n", "start_s"),
+        ("a.csv", "path,start_s,end_s\na.mp4,0,inf\n", "end_s"),
+    ],
+)
+def test_a_malformed_manifest_is_wrong_usage_and_names_the_line(
+    tmp_path: Path, name: str, text: str, words: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=words):
+        list_jobs([tmp_path / name])
+
+
+def test_a_missing_source_an_empty_folder_and_no_source_are_wrong_usage(tmp_path: Path) -> None:
+    touch(tmp_path / "v" / "readme.txt")
+    with pytest.raises(UsageError, match="does not exist"):
+        list_jobs([tmp_path / "missing.mp4"])
+    with pytest.raises(UsageError, match="holds no media file"):
+        list_jobs([tmp_path / "v"])
+    with pytest.raises(UsageError, match="nothing is listed"):
+        list_jobs([])
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9.mp4\n")
+    with pytest.raises(UsageError, match="UTF-8"):
+        list_jobs([tmp_path / "latin.txt"])
+
+
+def test_a_name_that_is_no_text_is_listed_with_escapes(tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    folder.mkdir()
+    try:
+        (Path(os.fsdecode(os.fsencode(folder) + b"/\xff.mp4"))).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    (job,) = list_jobs([folder])
+    assert job.source == "v/\\xff.mp4"
+    assert Path(job.path).exists()
