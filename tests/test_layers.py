@@ -15,7 +15,7 @@ LAYERS = {
     "specs": 0, "errors": 0, "seeding": 0, "resources": 0,
     "audio": 1, "clip": 1, "shards": 1, "diffusion": 1,
     "soundstage": 2, "ingest": 2, "models": 2, "prior": 2,
-    "pipeline": 3, "pipeline_folder": 3,
+    "pipeline": 3,
     "train": 4, "generate": 4,
     "evaluate": 5, "demo": 5,
     "cli": 6,

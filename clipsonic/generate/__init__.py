@@ -1,0 +1,1 @@
+"""From prompt files to sound files: the `generate` command."""

@@ -1,0 +1,234 @@
+"""A pipeline on disk and what must go together in it: found, checked before it is believed, written whole.
+
+Guarantee: a folder that passes has exactly the weights its config asks for, names no class but ours and diffusers'
+schedulers, and is never unpickled. A folder is built beside its place and moved in, `model_index.json` last. Price:
+the headers of the weight files are read twice.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from clipsonic.clip.embedder import CONFIG_FILE as CLIP_CONFIG
+from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError
+from clipsonic.prior.adapter import CONFIG_FILE as PRIOR_CONFIG
+from clipsonic.resources import bundled_path, bundled_root
+from clipsonic.specs import SegmentSpec
+
+INDEX_FILE = "model_index.json"
+CARD_FILE = "card.md"
+HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+_DENOISERS = {"DiT1D": "clipsonic.models.dit", "MelUNet": "clipsonic.models.unet"}
+_NEVER = ["*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"]
+_PART_CONFIGS = {"clip": CLIP_CONFIG, "prior": PRIOR_CONFIG}
+_SHOWN = 3
+
+
+def find_pipeline(name: str | Path, hub_options: dict[str, Any]) -> Path:
+    """The folder that a name stands for: `tiny`, a folder, or a hub id, which is downloaded.
+
+    Raises:
+        UsageError: none of these.
+        CheckpointError: the hub does not give it.
+    """
+    if str(name) == "tiny":
+        return bundled_path("priors", "tiny")
+    if Path(name).is_dir():
+        return Path(name)
+    if str(name).count("/") != 1 or Path(name).exists() or str(name).startswith((".", "/", "~")):
+        raise UsageError(f"model {str(name)!r} does not exist: give 'tiny', a pipeline folder, or a hub id OWNER/NAME")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name), ignore_patterns=_NEVER, **hub_options))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"model {str(name)!r} is no folder here and cannot be downloaded ({first_line(error)}): "
+            "give 'tiny', a pipeline folder, or a hub id that can be reached"
+        ) from None
+
+
+def check_index(folder: Path) -> None:
+    """Refuse a folder that is no pipeline of ours, and import the denoiser's module, which diffusers will not do.
+
+    Raises:
+        CheckpointError: a missing or damaged index, an unknown class, or no weights.
+    """
+    path = folder / INDEX_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} is no pipeline folder: {INDEX_FILE} is missing, give what `clipsonic train` wrote"
+        )
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        module, denoiser = index["denoiser"]
+        library, scheduler = index["scheduler"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({first_line(error)}): bring the file again") from None
+    if _DENOISERS.get(denoiser) != module or library != "diffusers" or not scheduler.endswith("Scheduler"):
+        raise CheckpointError(
+            f"{path} names the classes {module}.{denoiser} and {library}.{scheduler}: "
+            f"only {' or '.join(_DENOISERS)} with a scheduler of diffusers are loaded"
+        )
+    if not any((folder / "denoiser").glob("*.safetensors")):
+        raise CheckpointError(
+            f"{folder}/denoiser holds no .safetensors weights: the folder is incomplete, bring it again"
+        )
+    importlib.import_module(module)
+
+
+def check_weights(denoiser: Any, folder: Path, variant: str | None = None) -> None:
+    """Refuse weight files whose keys or shapes are not the model's.
+
+    Raises:
+        CheckpointError: the message lists them.
+    """
+    own = {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}
+    stored = _stored_shapes(folder, variant)
+    faults = [
+        *_listed("missing", sorted(set(own) - set(stored))),
+        *_listed("unknown", sorted(set(stored) - set(own))),
+        *_listed("wrong shape", [key for key in own if key in stored and own[key] != stored[key]]),
+    ]
+    if faults:
+        raise CheckpointError(
+            f"weights in {folder} do not fit their config ({'; '.join(faults)}): bring the matching files"
+        )
+
+
+def _stored_shapes(folder: Path, variant: str | None) -> dict[str, tuple[int, ...]]:
+    from safetensors import SafetensorError, safe_open
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        if (variant is None) != (path.name.count(".") == 1) or (variant or "") not in path.name:
+            continue
+        try:
+            with safe_open(path, framework="pt") as file:
+                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(
+                f"weights {path} cannot be read ({first_line(error)}): bring the file again"
+            ) from None
+    return shapes
+
+
+def check_parts(denoiser: Any, spec: SegmentSpec, mel_mean: Sequence[float], mel_std: Sequence[float]) -> None:
+    """Refuse a denoiser or statistics of another geometry than the segment's.
+
+    Raises:
+        SpecError: the message holds both values.
+    """
+    for name, wanted in (
+        ("num_mels", spec.mel.num_mels),
+        ("num_mel_frames", spec.num_mel_frames),
+        ("embed_width", spec.embed_width),
+    ):
+        if (found := denoiser.config[name]) != wanted:
+            raise SpecError(f"the denoiser has {name} {found}, the segment {wanted}: make both from one spec")
+    if not len(mel_mean) == len(mel_std) == spec.mel.num_mels:
+        raise SpecError(
+            f"{len(mel_mean)} mel means and {len(mel_std)} deviations for {spec.mel.num_mels} mels: give one for each"
+        )
+    if not all(map(math.isfinite, (*mel_mean, *mel_std))) or min(mel_std) <= 0.0:
+        raise SpecError(
+            f"mel deviations (smallest: {min(mel_std)}) must be finite and above 0: use sound that is not silent"
+        )
+
+
+def check_fingerprint(what: str, found: str, spec: SegmentSpec) -> None:
+    """Refuse a part of another CLIP space.
+
+    Raises:
+        FingerprintError: the message names both.
+    """
+    if found != spec.fingerprint:
+        raise FingerprintError(
+            f"the {what} is of the space {found}, the model was trained in {spec.fingerprint}: give one of that space"
+        )
+
+
+def part_of_space(name: str, spec: SegmentSpec, clip_name: str) -> Path | None:
+    """The CLIP or prior folder outside the pipeline's own that is of its space, judged by the name it carries."""
+    candidates = [bundled_root() / "priors" / "tiny" / name]
+    if name == "clip":
+        candidates.insert(0, Path(clip_name))
+    return next(
+        (folder for folder in candidates if _fingerprint(folder / _PART_CONFIGS[name]) == spec.fingerprint), None
+    )
+
+
+def _fingerprint(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_card(folder: Path) -> str | None:
+    """The text of card.md, if there is one."""
+    path = folder / CARD_FILE
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def default_card(pipeline: Any) -> str:
+    """The facts of a pipeline, for one whose maker wrote no card."""
+    spec, parameters = pipeline.segment, sum(value.numel() for value in pipeline.denoiser.parameters())
+    return (
+        "# A clipsonic pipeline\n\n"
+        f"- makes: {spec.seconds:g} s of mono sound at {spec.mel.sample_rate_hz} Hz "
+        f"({spec.mel.num_mels} mels, {spec.num_mel_frames} columns)\n"
+        f"- denoiser: {type(pipeline.denoiser).__name__}, {parameters / 1e6:.1f} M parameters, "
+        f"predicts {pipeline.denoiser.config.prediction_type}\n"
+        f"- CLIP space: {spec.fingerprint}\n"
+        f"- default: {pipeline.config.num_inference_steps} steps, guidance {pipeline.config.guidance_scale:g}\n\n"
+        'Use: `clipsonic generate --model FOLDER --text "a bell ringing" --out sound.wav`\n'
+    )
+
+
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`; on success its entries replace those of the same name, the index last."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    try:
+        yield temporary
+        _flush(temporary)
+        folder.mkdir(exist_ok=True)
+        (folder / INDEX_FILE).unlink(missing_ok=True)
+        for entry in sorted(temporary.iterdir(), key=lambda path: (path.name == INDEX_FILE, path.name)):
+            target = folder / entry.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            entry.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, as part of a sentence."""
+    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return text[:160].rstrip(" .:")
+
+
+def _listed(what: str, items: list[str]) -> list[str]:
+    if not items:
+        return []
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return [f"{what}: {', '.join(items[:_SHOWN])}{more}"]

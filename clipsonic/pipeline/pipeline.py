@@ -1,0 +1,349 @@
+"""ClipSonicPipeline: from a text, a picture, a video or ready CLIP embeddings to sound.
+
+Guarantee: a pure function of the prompts, the options and one generator per sound, so a batch gives what its items
+give alone; what must go together (CLIP space, mel space, scheduler, weights) is checked, and a mismatch is refused
+with both sides named. Price: CLIP and the prior are loaded when a prompt first needs them, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils.outputs import BaseOutput
+from safetensors import SafetensorError
+from torch import Tensor
+
+from clipsonic.pipeline import folder as saved
+from clipsonic.pipeline import prompts as asked
+from clipsonic.audio.vocoder import GriffinLim, Vocoder
+from clipsonic.clip.embedder import ClipEmbedder
+from clipsonic.diffusion.objective import DenoiseFn, check_scheduler
+from clipsonic.diffusion.sampling import initial_noise, num_network_steps, sample
+from clipsonic.errors import CheckpointError, SpecError, UsageError
+from clipsonic.models.conditioner import Condition
+from clipsonic.prior.adapter import TextPrior
+from clipsonic.prior.closers import CLOSERS, make_closer
+from clipsonic.specs import SegmentSpec
+
+
+@dataclass
+class AudioPipelineOutput(BaseOutput):
+    """What a call made.
+
+    Args:
+        audios: (N, T) float32 in [-1, 1], T = seconds * rate; None for `output_type="mel"`.
+        sample_rate_hz: of the audios.
+        mels: (N, M, F) natural-log mels of the whole segment, float32.
+        seconds: length of each sound.
+        closer: how the gap between text and picture was closed, None where there was no text.
+    """
+
+    audios: Any
+    sample_rate_hz: int
+    mels: Any
+    seconds: float
+    closer: str | None = None
+
+
+class ClipSonicPipeline(DiffusionPipeline):
+    """A denoiser of mels with its scheduler, CLIP, text prior and vocoder.
+
+    Args:
+        denoiser: DiT1D or MelUNet.
+        scheduler: a diffusers scheduler of the denoiser's prediction type.
+        segment: the SegmentSpec, or it as a dict.
+        mel_mean, mel_std: per mel bin, of the log-mels trained on; the denoiser works on (log_mel - mean) / std.
+        clip_name: where the CLIP is when the pipeline folder has none: `tiny`, a folder, or ARCH:WEIGHTS.
+        num_inference_steps, guidance_scale: what a call uses unless told otherwise.
+
+    Raises:
+        SpecError: parts that do not go together.
+    """
+
+    model_cpu_offload_seq = "denoiser"  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        denoiser: Any,
+        scheduler: Any,
+        segment: Any = None,
+        mel_mean: Any = (),
+        mel_std: Any = (),
+        clip_name: str = "tiny",
+        num_inference_steps: int = 24,
+        guidance_scale: float = 3.0,
+    ) -> None:
+        super().__init__()
+        spec = segment if isinstance(segment, SegmentSpec) else SegmentSpec.from_dict(dict(segment or {}))
+        mean, std = [float(value) for value in mel_mean], [float(value) for value in mel_std]
+        saved.check_parts(denoiser, spec, mean, std)
+        check_scheduler(scheduler, denoiser.config.prediction_type)
+        self.register_modules(denoiser=denoiser, scheduler=scheduler)  # type: ignore[no-untyped-call]
+        self.register_to_config(  # type: ignore[no-untyped-call]
+            segment=spec.to_dict(), mel_mean=mean, mel_std=std, clip_name=str(clip_name),
+            num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+        )  # fmt: skip
+        self._spec = spec
+        self._folder: Path | None = None
+        self._clip: ClipEmbedder | None = None
+        self._prior: TextPrior | None = None
+        self.card: str | None = None
+        self._vocoder: Vocoder = GriffinLim(spec.mel)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        text: Any = None,
+        image: Any = None,
+        video: Any = None,
+        frames: Any = None,
+        embeds: Any = None,
+        *,
+        negative_text: str | None = None,
+        closer: str = "auto",
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        duration_s: float | None = None,
+        start_s: float = 0.0,
+        frame_times_s: Sequence[float] | None = None,
+        video_tokens: str = "timed",
+        num_sounds: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        seed: int = 0,
+        output_type: str = "np",
+    ) -> AudioPipelineOutput:
+        """Make `num_sounds` sounds for each prompt; prompts are one or several of one kind.
+
+        Args:
+            text: a caption, or a list of them.
+            image: a picture, (H, W, 3) uint8 RGB or PIL, or a list of them.
+            video: a file, or a list of them, looked at from `start_s` for the length of a segment.
+            frames: the pictures of one segment in order, (S, H, W, 3) or a list; or a list of such.
+            embeds: (E,), (N, E), or (N, S, E) for S frames of N segments each; only their directions count.
+            negative_text: what to move away from, instead of from "nothing".
+            closer: what makes a picture's embedding of a text's: zero-shot, prior, or auto (the prior if there is one).
+            duration_s: seconds of sound, at most the segment's (the default).
+            frame_times_s: for `frames` and (N, S, E) embeds, seconds from the segment's start; default: bin centres.
+            video_tokens: `timed` (frames at their times) or `pooled` (their mean for the whole segment).
+            generator: one per sound, prompt by prompt, or one for all, drawn from in turn; default: made from `seed`.
+            output_type: `np`, `pt`, or `mel` (no vocoder).
+
+        Raises:
+            UsageError: not exactly one kind of prompt, or an option out of its range.
+            SpecError: a scheduler that does not fit the model.
+            FingerprintError: a CLIP or a prior of another space.
+        """
+        # 1. Check the call.
+        kind, prompts = asked.the_prompts(text=text, image=image, video=video, frames=frames, embeds=embeds)
+        steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
+        scale = self.config["guidance_scale"] if guidance_scale is None else guidance_scale
+        asked.check_options(scale, negative_text, video_tokens, output_type)
+        check_scheduler(self.scheduler, self.denoiser.config.prediction_type)
+        num_samples = asked.samples_of(duration_s, self.segment)
+        closer = self._closer_name(closer) if kind == "text" or negative_text is not None else "none"
+        # 2. Noise, each sound's from its own generator (drawn first, so that it is the same for every kind of prompt).
+        generators = asked.generators_for(len(prompts), num_sounds, generator, seed)
+        noise_BMF = initial_noise((self.segment.mel.num_mels, self.segment.num_mel_frames), generators)
+        # 3. Embed the prompts.
+        clip = None if kind == "embeds" else self.clip
+        embedded = asked.embed(kind, prompts, clip, self.segment, start_s, frame_times_s)
+        embedded = [item for item in embedded for _ in range(num_sounds)]
+        # 4. Close the gap between texts and pictures.
+        if kind == "text":
+            embedded = self._close(closer, embedded, generators)
+        # 5. Make the condition, and what guidance moves away from: nothing, or the negative text.
+        condition = asked.condition_of(embedded, pooled=video_tokens == "pooled")
+        away = condition.null_like()
+        if negative_text is not None:
+            negative = asked.embed("text", [negative_text] * len(generators), self.clip, self.segment)
+            away = asked.condition_of(self._close(closer, negative, generators))
+        # 6. Denoise.
+        x_BMF = self._denoise(noise_BMF, condition, away, scale, steps, generators)
+        # 7. Back to log-mel.
+        mean_M, std_M = torch.tensor(self.config["mel_mean"]), torch.tensor(self.config["mel_std"])
+        log_mel_BMF = x_BMF.cpu() * std_M[:, None] + mean_M[:, None]
+        # 8. Vocoder, and 9. the exact length.
+        wave_BT = None if output_type == "mel" else self._vocode(log_mel_BMF)[:, :num_samples]
+        self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
+        rate_hz = self.segment.mel.sample_rate_hz
+        given = asked.as_numpy if output_type != "pt" else asked.as_it_is
+        used = None if closer == "none" else closer
+        return AudioPipelineOutput(given(wave_BT), rate_hz, given(log_mel_BMF), num_samples / rate_hz, used)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
+        """Load `tiny`, a folder or a hub id; other arguments as in diffusers.
+
+        Raises:
+            UsageError: no such model.
+            CheckpointError: a folder that is incomplete, damaged, or has other weights than its config says.
+        """
+        hub_options = {name: kwargs.pop(name) for name in saved.HUB_OPTIONS if name in kwargs}
+        folder = saved.find_pipeline(pretrained_model_name_or_path, hub_options)
+        saved.check_index(folder)
+        try:
+            pipeline = super().from_pretrained(str(folder), **{"use_safetensors": True, **kwargs})
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            raise CheckpointError(
+                f"pipeline folder {folder} cannot be loaded ({saved.first_line(error)}): bring it again"
+            ) from None
+        if "denoiser" not in kwargs:
+            saved.check_weights(pipeline.denoiser, folder / "denoiser", kwargs.get("variant"))
+        pipeline._folder, pipeline.card = folder, saved.read_card(folder)
+        return pipeline
+
+    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """Write the pipeline folder, whole, with its card, CLIP and prior; a published CLIP stays a name in the config.
+
+        Raises:
+            UsageError: `push_to_hub`, which would leave half of it behind.
+        """
+        if kwargs.pop("push_to_hub", False):
+            raise UsageError(
+                "save_pretrained(push_to_hub=True) is not possible: call pipeline.push_to_hub('OWNER/NAME')"
+            )
+        with saved.written_whole(Path(save_directory)) as folder:
+            super().save_pretrained(folder, **{**kwargs, "safe_serialization": True})
+            (folder / saved.CARD_FILE).write_text(self.card or saved.default_card(self), encoding="utf-8")
+            for name, given in (("clip", self._clip), ("prior", self._prior)):
+                source = self._part(name)
+                if given is not None and not (name == "clip" and ":" in self.config["clip_name"]):
+                    given.save(folder / name)
+                elif source is not None:
+                    shutil.copytree(source, folder / name)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the denoiser, and CLIP and prior if they are loaded, to a device; only the denoiser takes a dtype."""
+        super().to(*args, **kwargs)
+        for part in (self._clip, self._prior):
+            if part is not None:
+                part.to(self.device)
+        return self
+
+    @property
+    def segment(self) -> SegmentSpec:
+        """Geometry and CLIP space of what this model makes."""
+        return self._spec
+
+    @property
+    def vocoder(self) -> Vocoder:
+        """Log-mel to wave; another one of the same mel space may be assigned."""
+        return self._vocoder
+
+    @vocoder.setter
+    def vocoder(self, vocoder: Vocoder) -> None:
+        if vocoder.spec != self.segment.mel:
+            raise SpecError(
+                f"the vocoder is for {vocoder.spec}, the pipeline makes {self.segment.mel}: take one for that"
+            )
+        self._vocoder = vocoder
+
+    @property
+    def clip(self) -> ClipEmbedder:
+        """The CLIP, loaded on first use from the pipeline's folder or by its name."""
+        if self._clip is None:
+            from clipsonic.clip.open_clip import load_clip
+
+            self.set_clip(load_clip(self._part("clip") or self.config["clip_name"], self._execution_device))
+        assert self._clip is not None
+        return self._clip
+
+    def set_clip(self, clip: ClipEmbedder) -> None:
+        """Use this CLIP.
+
+        Raises:
+            FingerprintError: it is another one than the model was trained with.
+        """
+        saved.check_fingerprint("CLIP", clip.fingerprint, self.segment)
+        self._clip = clip
+
+    @property
+    def prior(self) -> TextPrior | None:
+        """The text prior, loaded on first use from the pipeline's folder; None where there is none."""
+        folder = self._part("prior")
+        if self._prior is None and folder is not None:
+            self.set_prior(folder)
+        return self._prior
+
+    def set_prior(self, prior: TextPrior | str | Path) -> None:
+        """Use this text prior, or the one in this folder.
+
+        Raises:
+            FingerprintError: it belongs to another CLIP.
+        """
+        loaded = TextPrior.from_folder(prior, self._execution_device) if isinstance(prior, str | Path) else prior
+        saved.check_fingerprint("text prior", loaded.fingerprint, self.segment)
+        self._prior = loaded
+
+    def _part(self, name: str) -> Path | None:
+        """Where `clip` or `prior` lies: in the pipeline's folder, else as a CLIP named by its folder, else bundled."""
+        own = None if self._folder is None else self._folder / name
+        if own is not None and own.is_dir():
+            return own
+        return saved.part_of_space(name, self.segment, self.config["clip_name"])
+
+    def _closer_name(self, name: str) -> str:
+        if name not in CLOSERS:
+            raise UsageError(f"closer {name!r} is unknown: choose one of {', '.join(CLOSERS)}")
+        has_prior = self._prior is not None or self._part("prior") is not None
+        return name if name != "auto" else "prior" if has_prior else "zero-shot"
+
+    def _close(
+        self, closer: str, texts: list[asked.Embedded], generators: list[torch.Generator]
+    ) -> list[asked.Embedded]:
+        """Picture embeddings for text embeddings, one by one from their own generators."""
+        close = make_closer(closer, self.prior if closer == "prior" else None)
+        texts_NE = torch.cat([text_1E for text_1E, _ in texts])
+        closed_NE = close(texts_NE, [asked.child_generator(generator) for generator in generators]).cpu()
+        return [asked.timeless(closed_E) for closed_E in closed_NE]
+
+    def _vocode(self, log_mel_BMF: Tensor) -> Tensor:
+        """Waves (N, T) on the CPU, within [-1, 1]."""
+        vocoder: Any = self.vocoder
+        is_module = isinstance(vocoder, torch.nn.Module)
+        device = next(vocoder.parameters()).device if is_module else self._execution_device
+        wave_BT: Tensor = vocoder(log_mel_BMF.to(device))
+        return wave_BT.float().clamp(-1.0, 1.0).cpu()
+
+    def _denoise(
+        self,
+        noise_BMF: Tensor,
+        condition: Condition,
+        away: Condition,
+        scale: float,
+        steps: int,
+        generators: list[torch.Generator],
+    ) -> Tensor:
+        """The solver's walk from noise to a mel, in the model's space."""
+        device = self._execution_device
+        denoise = guided_in_one_batch(self.denoiser, condition.to(device), away.to(device), scale)
+        with self.progress_bar(total=num_network_steps(self.scheduler, steps)) as bar:
+            return sample(
+                denoise, self.scheduler, noise_BMF.to(device), steps,
+                generators=generators, observer=lambda *_: bar.update(),
+            )  # fmt: skip
+
+
+def guided_in_one_batch(denoiser: Any, condition: Condition, away: Condition, scale: float) -> DenoiseFn:
+    """Classifier-free guidance (arXiv 2207.12598): away + scale (conditional - away), both in one call of the network.
+
+    Scale 1 is the conditional and 0 the other one, each alone and bit for bit.
+    """
+    if scale in (0.0, 1.0):
+        only = condition if scale == 1.0 else away
+        return lambda x_BMF, timestep_B: denoiser(x_BMF, timestep_B, only)
+    both = Condition.cat([away, condition])
+
+    def denoise(x_BMF: Tensor, timestep_B: Tensor) -> Tensor:
+        away_BMF, conditional_BMF = denoiser(
+            torch.cat([x_BMF, x_BMF]), torch.cat([timestep_B, timestep_B]), both
+        ).chunk(2)
+        return torch.lerp(away_BMF, conditional_BMF, scale)
+
+    return denoise

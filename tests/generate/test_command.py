@@ -1,0 +1,279 @@
+"""`clipsonic generate` end to end, with a tiny untrained pipeline folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from clipsonic.audio.wave import read_audio, read_metadata
+from clipsonic.cli import main
+from clipsonic.clip.open_clip import load_clip, new_clip, published_merges
+from clipsonic.clip.vocabulary import packed, short_merges
+from clipsonic.diffusion.objective import make_scheduler
+from clipsonic.models.dit import DiT1D
+from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.prior.adapter import CONFIG_FILE
+from clipsonic.specs import MelSpec, SegmentSpec
+
+WIDTH = 16
+SECONDS = 0.512
+CLIP_RECIPE: dict[str, Any] = {
+    "architecture": "toy-clip",
+    "model_cfg": {
+        "embed_dim": WIDTH,
+        "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "head_width": 16, "image_size": 32},
+        "text_cfg": {"context_length": 16, "vocab_size": 0, "width": 16, "heads": 2, "layers": 1},
+    },
+    "preprocess_cfg": {"size": 32, "resize_mode": "squash", "interpolation": "bicubic"},
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        new_clip(CLIP_RECIPE, packed(short_merges(["a dog barking"], published_merges(), 200))).save(folder / "clip")
+        clip = load_clip(folder / "clip")
+        denoiser = DiT1D(
+            num_mels=32, num_mel_frames=32, patch=4, width=32, depth=1, heads=2, embed_width=WIDTH,
+            segment_seconds=SECONDS,
+        )  # fmt: skip
+        with torch.no_grad():
+            for weight in denoiser.parameters():
+                weight.add_(torch.randn(weight.shape) * 0.1)
+    segment = SegmentSpec(MelSpec(n_fft=512, hop_length=256, num_mels=32), 32, WIDTH, clip.fingerprint)
+    pipeline = ClipSonicPipeline(
+        denoiser, make_scheduler("flow"), segment, [-4.0] * 32, [2.0] * 32, str(folder / "clip"), 2
+    )
+    pipeline.save_pretrained(folder / "P")
+    return folder / "P"
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("prompts")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)).save(folder / "dog.jpg")
+    np.save(folder / "e.npy", np.eye(WIDTH, dtype=np.float32)[0])
+    with av.open(str(folder / "street.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(20):
+            image = np.full((48, 64, 3), 10 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    names = {"image": "dog.jpg", "video": "street.mp4", "embeds": "e.npy"}
+    return {"text": "a dog barking", **{kind: str(folder / name) for kind, name in names.items()}}
+
+
+def generate(model: Path, *words: object) -> int:
+    return main(["generate", "--model", str(model), *map(str, words)])
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+@pytest.mark.parametrize("kind", ["text", "image", "video", "embeds"])
+def test_every_prompt_becomes_a_sound_file_that_says_how_it_was_made(
+    model: Path, prompts: dict[str, str], tmp_path: Path, kind: str, suffix: str
+) -> None:
+    out = tmp_path / "new" / f"a{suffix}"
+    assert generate(model, f"--{kind}", prompts[kind], "--seed", 4, "--out", out) == 0
+    wave, rate_hz = read_audio(out)
+    assert (len(wave), rate_hz) == (round(SECONDS * 16000), 16000)
+    assert 0.0 < np.abs(wave).max() <= 1.0
+    about = read_metadata(out)
+    assert about["seed"] == "4"
+    assert about["prompt"] == (prompts[kind] if kind == "text" else Path(prompts[kind]).name)
+    assert [entry.name for entry in out.parent.iterdir()] == [out.name]
+
+
+def test_the_answer_says_what_was_made_how_long_it_took_and_which_closer_was_used(
+    model: Path, prompts: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.wav"
+    assert generate(model, "--text", prompts["text"], "--out", out) == 0
+    message = capsys.readouterr().out
+    assert "1 sound of 0.51 s" in message
+    assert "zero-shot" in message
+    assert str(out) in message
+    assert generate(model, "--text", prompts["text"], "--out", out, "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["files"] == [str(out)]
+    assert answer["closer"] == "zero-shot"
+    assert answer["making_s"] > 0.0
+
+
+def test_the_same_command_gives_the_same_file_and_another_seed_another(
+    model: Path, prompts: dict[str, str], tmp_path: Path
+) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert generate(model, "--text", prompts["text"], "--seed", seed, "--out", tmp_path / f"{name}.wav") == 0
+    first, again, other = ((tmp_path / f"{name}.wav").read_bytes() for name in "abc")
+    assert first == again
+    assert first != other
+
+
+def test_several_sounds_are_numbered_differ_and_do_not_depend_on_their_number(
+    model: Path, prompts: dict[str, str], tmp_path: Path
+) -> None:
+    words = ["--embeds", prompts["embeds"], "--duration-s", 0.25]
+    assert generate(model, *words, "--num-sounds", 3, "--out", tmp_path / "a.wav") == 0
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a-1.wav", "a-2.wav", "a-3.wav"]
+    waves = [read_audio(tmp_path / f"a-{index}.wav")[0] for index in (1, 2, 3)]
+    assert {len(wave) for wave in waves} == {4000}
+    assert np.abs(waves[0] - waves[1]).max() > 0.01
+    assert generate(model, *words, "--out", tmp_path / "one.wav") == 0
+    np.testing.assert_allclose(read_audio(tmp_path / "one.wav")[0], waves[0], atol=2e-2)
+
+
+def test_frames_embeddings_are_one_prompt_timed_or_pooled(model: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "frames.npy", np.eye(WIDTH, dtype=np.float16)[:5])
+    for tokens in ("timed", "pooled"):
+        out = tmp_path / f"{tokens}.wav"
+        assert generate(model, "--embeds", tmp_path / "frames.npy", "--video-tokens", tokens, "--out", out) == 0
+    assert (tmp_path / "timed.wav").read_bytes() != (tmp_path / "pooled.wav").read_bytes()
+
+
+def test_a_video_gets_its_new_sound_and_keeps_its_picture(
+    model: Path, prompts: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.mp4"
+    assert generate(model, "--video", prompts["video"], "--start-s", 1.0, "--out", out) == 0
+    assert "sound from 1.00 to 1.51 s" in capsys.readouterr().out
+    payloads = []
+    for path in (prompts["video"], str(out)):
+        with av.open(path) as container:
+            payloads.append([bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size])
+    assert payloads[0] == payloads[1]
+    with av.open(str(out)) as container:
+        wave = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    assert np.abs(wave[: 16000 - 1100]).max() < 1e-3
+    assert np.abs(wave[16000 + 1100 : 16000 + 7000]).max() > 0.05
+
+
+def test_the_sound_of_a_video_ends_with_it_unless_told_otherwise(
+    model: Path, prompts: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--video", prompts["video"], "--start-s", 1.75]
+    assert generate(model, *words, "--out", tmp_path / "a.wav") == 0
+    assert len(read_audio(tmp_path / "a.wav")[0]) == pytest.approx(4000, abs=32)  # video ends are known to 2 ms
+    assert generate(model, *words, "--duration-s", 0.5, "--out", tmp_path / "b.wav") == 0
+    assert len(read_audio(tmp_path / "b.wav")[0]) == 8000
+    assert generate(model, *words, "--duration-s", 0.5, "--out", tmp_path / "b.mp4") == 2
+    assert "passes the end of the video at 2.00 s" in capsys.readouterr().err
+
+
+def test_a_spectrogram_is_drawn_for_each_sound(model: Path, prompts: dict[str, str], tmp_path: Path) -> None:
+    words = ["--embeds", prompts["embeds"], "--num-sounds", 2, "--spectrogram", tmp_path / "s.png"]
+    assert generate(model, *words, "--out", tmp_path / "a.wav") == 0
+    assert Image.open(tmp_path / "s-1.png").size == Image.open(tmp_path / "s-2.png").size
+
+
+WRONG = {
+    "no prompt": (["--out", "a.wav"], "no prompt given: give exactly one"),
+    "two prompts": (["--text", "a", "--image", "{image}", "--out", "a.wav"], "--text and --image given"),
+    "suffix": (["--text", "a", "--out", "a.mp3"], "a.mp3 must end in one of .wav, .flac, .mp4"),
+    "mp4 without video": (["--text", "a", "--out", "a.mp4"], "needs --video"),
+    "video onto itself": (["--video", "{video}", "--out", "{video}"], "is the video itself"),
+    "missing image": (["--image", "none.jpg", "--out", "a.wav"], "none.jpg does not exist"),
+    "missing video": (["--video", "none.mp4", "--out", "a.wav"], "none.mp4 does not exist"),
+    "video is a picture": (["--image", "{video}", "--out", "a.wav"], "not a picture"),
+    "start beyond the end": (
+        ["--video", "{video}", "--start-s", "9", "--out", "a.wav"],
+        "start_s 9 lies beyond the end",
+    ),
+    "start without video": (["--text", "a", "--start-s", "9", "--out", "a.wav"], "give it with --video"),
+    "duration": (["--text", "a", "--duration-s", "8", "--out", "a.wav"], "at most the 0.512 s"),
+    "closer": (["--text", "a", "--closer", "best", "--out", "a.wav"], "--closer best is unknown"),
+    "closer without text": (["--image", "{image}", "--closer", "prior", "--out", "a.wav"], "there is none"),
+    "no prior": (["--text", "a", "--closer", "prior", "--out", "a.wav"], "needs a prior"),
+    "prior unused": (["--text", "a", "--closer", "zero-shot", "--prior", "x", "--out", "a.wav"], "no effect"),
+    "steps": (["--text", "a", "--steps", "0", "--out", "a.wav"], "num_inference_steps 0"),
+    "spectrogram": (["--text", "a", "--spectrogram", "s.jpg", "--out", "a.wav"], "must end in .png"),
+    "device": (["--text", "a", "--device", "abacus", "--out", "a.wav"], "--device abacus cannot be used"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_usage_gets_one_sentence_and_exit_2(
+    model: Path, prompts: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, name: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    words, sentence = WRONG[name]
+    assert generate(model, *(word.format(**prompts) for word in words)) == 2
+    *_, last = capsys.readouterr().err.strip().splitlines()
+    assert last.startswith("clipsonic generate: ")
+    assert sentence in last
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_broken_pipeline_folder_gets_one_sentence_and_exit_1(
+    prompts: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "P").mkdir()
+    assert generate(tmp_path / "P", "--text", "a", "--out", tmp_path / "a.wav") == 1
+    assert "is no pipeline folder: model_index.json is missing" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_prior_of_another_space_is_refused_with_both_names(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clipsonic.prior.adapter import PriorShape, TextPrior
+
+    TextPrior(PriorShape(width=WIDTH, depth=1, heads=2, head_width=8, num_timesteps=4), "other/1").save(
+        tmp_path / "prior"
+    )
+    assert (tmp_path / "prior" / CONFIG_FILE).is_file()
+    words = ["--text", "a", "--prior", tmp_path / "prior", "--out", tmp_path / "a.wav"]
+    assert generate(model, *words) == 1
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "other/1" in sentence
+    assert "toy-clip/" in sentence
+
+
+LOADED = """
+import sys
+from clipsonic.cli import main
+model, embeds, image, out = sys.argv[1:]
+for prompt in (["--embeds", embeds], ["--image", image]):
+    assert main(["generate", "--model", model, *prompt, "--out", out]) == 0
+    print(prompt[0], [name for name in ("open_clip", "dalle2_pytorch", "lightning") if name in sys.modules])
+"""
+
+
+@pytest.mark.slow
+def test_only_what_the_prompt_needs_is_loaded(model: Path, prompts: dict[str, str], tmp_path: Path) -> None:
+    words = [str(model), prompts["embeds"], prompts["image"], str(tmp_path / "a.wav")]
+    run = subprocess.run([sys.executable, "-c", LOADED, *words], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    said = [line for line in run.stdout.splitlines() if line.startswith("--")]
+    assert said == ["--embeds []", "--image ['open_clip']"]
+
+
+HELP = """
+import sys
+from clipsonic.cli import main
+try:
+    main(["generate", "--help"])
+finally:
+    print([name for name in ("torch", "numpy", "diffusers") if name in sys.modules])
+"""
+
+
+def test_the_help_shows_an_example_at_once_and_loads_nothing_heavy() -> None:
+    started = time.perf_counter()
+    run = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True)
+    assert "clipsonic generate --text" in run.stdout
+    assert run.stdout.strip().endswith("[]")
+    assert time.perf_counter() - started < 5.0  # 0.1 s alone; importing torch takes 2 to 4 s
