@@ -1,0 +1,1 @@
+"""Sound as files, as mel pictures, and back: wave (files and measures), mel, vocoder, picture."""

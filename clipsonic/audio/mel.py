@@ -1,0 +1,68 @@
+"""Waves to log-mel pictures, in the mel space a `MelSpec` names.
+
+Guarantee: the filterbank is librosa's (Slaney scale, area norm) and the framing is that of HiFi-GAN, BigVGAN and
+AudioLDM, so vocoders published for that space fit. Price: one FFT of `n_fft` points per hop; the last partial hop
+is dropped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clipsonic.errors import SpecError
+from clipsonic.specs import MelSpec, mel_band_edges_hz
+
+
+def mel_filterbank(spec: MelSpec) -> Tensor:
+    """Triangular filters (M, n_fft // 2 + 1), float32, each scaled by 2 / its bandwidth in Hz (Slaney's area norm)."""
+    edges_hz = np.array(mel_band_edges_hz(spec))
+    bins_hz = np.arange(spec.n_fft // 2 + 1) * spec.sample_rate_hz / spec.n_fft
+    low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
+    triangles = np.maximum(0.0, np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre)))
+    return torch.from_numpy(triangles * 2.0 / (high - low)).to(torch.float32)
+
+
+def edge_padding(spec: MelSpec) -> int:
+    """Samples reflected at each end, so that T samples give exactly T // hop columns."""
+    return (spec.n_fft - spec.hop_length) // 2
+
+
+class LogMel(nn.Module):
+    """Wave to natural-log mel magnitudes; parameter-free, its buffers are not saved (they follow from the spec).
+
+    Args:
+        spec: the mel space.
+    """
+
+    filterbank: Tensor
+    window: Tensor
+
+    def __init__(self, spec: MelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("filterbank", mel_filterbank(spec), persistent=False)
+        self.register_buffer("window", torch.hann_window(spec.n_fft), persistent=False)
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """wave (B, T) in [-1, 1] to (B, M, F) float32, F = T // hop; magnitudes are clamped at `log_floor`.
+
+        Computed in float32 even under autocast: bfloat16 would move quiet bands by whole decibels.
+
+        Raises:
+            SpecError: the sound is too short to be reflected at its ends, or not (B, T).
+        """
+        spec, padding = self.spec, edge_padding(self.spec)
+        if wave.ndim != 2 or wave.shape[1] <= padding:
+            raise SpecError(
+                f"sound of shape {tuple(wave.shape)} must be (B, T) with T above {padding} samples, "
+                f"the reflection of n_fft {spec.n_fft} and hop {spec.hop_length}: give a longer one"
+            )
+        with torch.autocast(wave.device.type, enabled=False):
+            padded = functional.pad(wave.float(), (padding, padding), mode="reflect")
+            spectrum = torch.stft(
+                padded, spec.n_fft, spec.hop_length, window=self.window, center=False, return_complex=True
+            )
+            return (self.filterbank @ spectrum.abs()).clamp_min(spec.log_floor).log()

@@ -1,0 +1,1 @@
+"""The diffusion mathematics: objectives (what is learned), guidance, sampling; schedules and solvers are diffusers'."""

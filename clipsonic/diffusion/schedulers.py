@@ -1,0 +1,92 @@
+"""Which diffusers schedulers go with which prediction type, and the refusal of those that do not.
+
+Guarantee: a scheduler that passes `check_scheduler` walks the same path from noise to data that the network was
+trained on. Price: none; a diffusers import on first use.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipsonic.errors import SpecError
+
+NUM_TRAIN_TIMESTEPS = 1000
+PREDICTION_TYPES = ("flow", "epsilon", "v_prediction")
+_COSINE = "squaredcos_cap_v2"
+
+
+@lru_cache(maxsize=1)
+def cosine_alphas_cumprod() -> Tensor:
+    """The cumulative signal power (1000,) of the cosine schedule, taken from diffusers' own DDPMScheduler."""
+    from diffusers import DDPMScheduler
+
+    scheduler: Any = DDPMScheduler(num_train_timesteps=NUM_TRAIN_TIMESTEPS, beta_schedule=_COSINE)
+    alphas: Tensor = scheduler.alphas_cumprod
+    return alphas.float()
+
+
+def make_scheduler(prediction_type: str) -> Any:
+    """The scheduler a new model is saved with: Euler for flow, DDIM for the others.
+
+    epsilon starts below t = 999 ("leading" steps), where its x0 would be noise divided by 5e-5; v starts at 999.
+
+    Raises:
+        SpecError: an unknown prediction type.
+    """
+    from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
+
+    if prediction_type == "flow":
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=NUM_TRAIN_TIMESTEPS)
+    if prediction_type not in PREDICTION_TYPES:
+        raise SpecError(f"prediction type {prediction_type!r} is unknown: choose one of {', '.join(PREDICTION_TYPES)}")
+    leading = prediction_type == "epsilon"
+    return DDIMScheduler(
+        num_train_timesteps=NUM_TRAIN_TIMESTEPS,
+        beta_schedule=_COSINE,
+        prediction_type=prediction_type,
+        clip_sample=False,
+        timestep_spacing="leading" if leading else "trailing",
+        steps_offset=1 if leading else 0,
+    )
+
+
+def is_flow_scheduler(scheduler: Any) -> bool:
+    """Whether it interpolates in straight lines (the FlowMatch family, or a solver told to use flow sigmas)."""
+    flow_sigmas = bool(scheduler.config.get("use_flow_sigmas", False))
+    return type(scheduler).__name__.startswith("FlowMatch") or flow_sigmas
+
+
+def check_scheduler(scheduler: Any, prediction_type: str) -> None:
+    """Refuse a scheduler that a network of this prediction type cannot be sampled with.
+
+    Raises:
+        SpecError: another prediction type, another noise schedule, or samples clipped to [-1, 1].
+    """
+    name, config = type(scheduler).__name__, scheduler.config
+    if prediction_type not in PREDICTION_TYPES:
+        raise SpecError(f"prediction type {prediction_type!r} is unknown: choose one of {', '.join(PREDICTION_TYPES)}")
+    found = "flow" if is_flow_scheduler(scheduler) else str(config.get("prediction_type", "unknown"))
+    found = "flow" if found == "flow_prediction" else found
+    if found != prediction_type:
+        raise SpecError(
+            f"scheduler {name} is for {found}, the model predicts {prediction_type}: "
+            f"take one of its own kind, for instance {_example(prediction_type)}"
+        )
+    if found == "flow":
+        return
+    alphas = torch.as_tensor(getattr(scheduler, "alphas_cumprod", ()), dtype=torch.float32).cpu()
+    if alphas.shape != cosine_alphas_cumprod().shape or not torch.allclose(alphas, cosine_alphas_cumprod(), atol=1e-3):
+        raise SpecError(
+            f"scheduler {name} has the noise schedule {config.get('beta_schedule')!r}, the model was trained on "
+            f"{_COSINE!r}: make it with {name}.from_config(pipeline.scheduler.config)"
+        )
+    if config.get("clip_sample", False) and config.get("clip_sample_range", 1.0) <= 1.0:
+        raise SpecError(f"scheduler {name} clips samples to [-1, 1], mels reach beyond: make it with clip_sample=False")
+
+
+def _example(prediction_type: str) -> str:
+    return "FlowMatchHeunDiscreteScheduler" if prediction_type == "flow" else "DPMSolverMultistepScheduler"
