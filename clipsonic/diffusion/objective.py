@@ -186,8 +186,8 @@ class VPrediction(_CosineDiffusion):
         return self._clipped_snr_over(t_B, plus_one=True)
 
 
-def make_objective(name: str, *, min_snr_gamma: float | None = None) -> Objective:
-    """The objective of this name: flow, epsilon or v_prediction.
+def make_objective(name: str, *, min_snr_gamma: float | None = None, logit_mean: float = 0.0) -> Objective:
+    """The objective of this name: flow, epsilon or v_prediction; `logit_mean` is flow's.
 
     Raises:
         SpecError: an unknown name, or min_snr_gamma with flow.
@@ -195,7 +195,7 @@ def make_objective(name: str, *, min_snr_gamma: float | None = None) -> Objectiv
     if name == "flow":
         if min_snr_gamma is not None:
             raise SpecError(f"min_snr_gamma {min_snr_gamma} is for epsilon and v_prediction: leave it out with flow")
-        return RectifiedFlow()
+        return RectifiedFlow(logit_mean)
     if name == "epsilon":
         return Epsilon(min_snr_gamma)
     if name == "v_prediction":

@@ -29,8 +29,10 @@ def cosine_alphas_cumprod() -> Tensor:
     return alphas.float()
 
 
-def make_scheduler(prediction_type: str) -> Any:
+def make_scheduler(prediction_type: str, *, flow_shift: float = 1.0) -> Any:
     """The scheduler a new model is saved with: Euler for flow, DDIM for the others.
+
+    `flow_shift` above 1 puts more of flow's steps at high noise, t -> s t / (1 + (s - 1) t) (Esser et al. 2024, eq. 23).
 
     epsilon starts below t = 999 ("leading" steps), where its x0 would be noise divided by 5e-5; v starts at 999.
 
@@ -40,7 +42,7 @@ def make_scheduler(prediction_type: str) -> Any:
     from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
     if prediction_type == "flow":
-        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=NUM_TRAIN_TIMESTEPS)
+        return FlowMatchEulerDiscreteScheduler(num_train_timesteps=NUM_TRAIN_TIMESTEPS, shift=flow_shift)
     if prediction_type not in PREDICTION_TYPES:
         raise SpecError(f"prediction type {prediction_type!r} is unknown: choose one of {', '.join(PREDICTION_TYPES)}")
     leading = prediction_type == "epsilon"

@@ -121,10 +121,14 @@ class ObjectiveConfig:
     Args:
         prediction_type: flow (rectified flow), epsilon or v_prediction (cosine schedule).
         min_snr_gamma: weight clipping for epsilon and v_prediction; none weighs all times alike.
+        logit_mean: flow: mean of logit(t) in training; above 0 is more noise, where the condition decides.
+        flow_shift: flow: how much the saved sampler's steps lean to high noise; 1 spaces them evenly.
     """
 
     prediction_type: Literal["flow", "epsilon", "v_prediction"] = "flow"
     min_snr_gamma: float | None = None
+    logit_mean: float = 0.0
+    flow_shift: float = 1.0
 
 
 @dataclass(frozen=True)

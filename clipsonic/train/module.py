@@ -48,7 +48,11 @@ class SoundModule(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.config, self.segment, self.clock = config, segment, clock
-        self.objective = make_objective(config.objective.prediction_type, min_snr_gamma=config.objective.min_snr_gamma)
+        self.objective = make_objective(
+            config.objective.prediction_type,
+            min_snr_gamma=config.objective.min_snr_gamma,
+            logit_mean=config.objective.logit_mean,
+        )
         self.denoiser = make_denoiser(config.model, self.objective.prediction_type, segment, config.run.seed)
         self.log_mel = LogMel(segment.mel)
         self.register_buffer("mel_mean", mel_mean.clone())

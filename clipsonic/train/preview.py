@@ -60,7 +60,7 @@ def generate(module: SoundModule, prompts: dict[str, Tensor]) -> Tensor:
     generators = [torch_generator(module.config.run.seed, "train.preview", item) for item in range(len(condition))]
     x0_BMF = sample(
         lambda x, t: guided(module.denoiser, x, t, condition, null, GUIDANCE_SCALE),
-        make_scheduler(module.objective.prediction_type),
+        make_scheduler(module.objective.prediction_type, flow_shift=module.config.objective.flow_shift),
         initial_noise(shape, generators).to(module.device),
         NUM_STEPS,
         generators=generators,

@@ -24,7 +24,7 @@ def save_pipeline(module: SoundModule, clip_name: str, out: Path) -> None:
     with module.averaged():
         pipeline = ClipSonicPipeline(
             module.denoiser,
-            make_scheduler(module.objective.prediction_type),
+            make_scheduler(module.objective.prediction_type, flow_shift=module.config.objective.flow_shift),
             segment=module.segment,
             mel_mean=module.mel_mean.tolist(),
             mel_std=module.mel_std.tolist(),

@@ -1,0 +1,1 @@
+"""CLIP: pictures and captions to unit vectors in one named space."""

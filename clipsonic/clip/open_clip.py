@@ -1,0 +1,320 @@
+"""The door to open_clip: builds its architectures, reads its checkpoints, and names what cannot be had.
+
+Guarantee: what loads is complete (strict keys and shapes), has the activation its weights were trained with, and
+carries a fingerprint of its content. Price: importing open_clip takes 2 to 4 seconds, so import this module late.
+
+Quirks of open_clip 2.32 hidden here: `create_model("ViT-L-14", "openai")` keeps GELU although these weights were
+trained with QuickGELU, and only warns; `load_checkpoint` resizes positional embeddings of another size silently;
+without a network its downloads retry for a minute.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import pickle
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.factory import load_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
+from open_clip.tokenizer import SimpleTokenizer, default_bpe
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from PIL import Image
+from safetensors import SafetensorError
+from torchvision.transforms import Compose
+
+from clipsonic.clip.embedder import CARD_FILE, CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, ClipEmbedder
+from clipsonic.clip.weights import load_strictly, read_weights
+from clipsonic.errors import CheckpointError, UsageError
+from clipsonic.resources import bundled_path
+
+BUNDLED_NAME = "tiny"
+_UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, pickle.UnpicklingError)
+
+
+def load_clip(name: str | Path = BUNDLED_NAME, device: str | torch.device = "cpu") -> ClipEmbedder:
+    """Load a CLIP by name.
+
+    Args:
+        name: `tiny` (the bundled one); a folder with `open_clip_config.json` and `open_clip_model.safetensors`;
+            `ARCH:TAG` of open_clip, downloaded if need be; or `ARCH:FILE` with weights on disk.
+
+    Raises:
+        UsageError: no such name.
+        CheckpointError: the weights are broken, do not fit, or cannot be downloaded.
+    """
+    folder = _folder_of(name)
+    if folder is not None:
+        return _load_folder(folder).to(device)
+    architecture, weights = str(name).split(":", 1)
+    return _load_published(architecture.replace("/", "-"), weights).to(device)
+
+
+def fingerprint_of(name: str | Path) -> str:
+    """The fingerprint of a CLIP; of a saved folder without loading its weights."""
+    folder = _folder_of(name)
+    stored = _read_config(folder).get("fingerprint") if folder is not None else None
+    return stored or load_clip(name).fingerprint
+
+
+def new_clip(recipe: dict[str, Any], merges: bytes) -> ClipEmbedder:
+    """An untrained CLIP of our own: `recipe` as in priors/recipes, `merges` its gzipped BPE list.
+
+    Weights come from torch's current random state; fork and seed it around this call.
+    """
+    model_cfg = json.loads(json.dumps(recipe["model_cfg"]))
+    model_cfg["text_cfg"]["vocab_size"] = _own_tokenizer(merges, 1).vocab_size
+    preprocess = merge_preprocess_dict(PreprocessCfg(), recipe["preprocess_cfg"])
+    config = {"architecture": recipe["architecture"], "model_cfg": model_cfg, "preprocess_cfg": preprocess}
+    return _embedder(_build(model_cfg, recipe["architecture"]), config, merges=merges)
+
+
+def resizer(recipe: dict[str, Any]) -> Callable[[list[Image.Image]], np.ndarray]:
+    """Pictures -> (N, h, w, 3) uint8 at the size of the recipe's model, before there is a model."""
+    resize = _geometry(merge_preprocess_dict(PreprocessCfg(), recipe["preprocess_cfg"]))
+    return lambda pictures: np.stack([np.asarray(resize(picture)) for picture in pictures])
+
+
+def clip_loss() -> torch.nn.Module:
+    """open_clip's own contrastive loss: (image features, text features, logit scale) -> scalar."""
+    loss: torch.nn.Module = open_clip.ClipLoss(cache_labels=True)
+    return loss
+
+
+def encode_captions(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """(B, context) tokens to (B, E) unit vectors, without work on the padding after the longest caption.
+
+    Equal to `model.encode_text(tokens, normalize=True)`: attention is causal and the pooling stops at the end token.
+    Only for models of `new_clip` (text tower in the model itself, pooling by argmax).
+    """
+    ends = tokens.argmax(1)
+    length = int(ends.max()) + 1
+    tokens = tokens[:, :length]
+    x_BSD = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x_BSD = model.ln_final(model.transformer(x_BSD, attn_mask=model.attn_mask[:length, :length]))
+    pooled = x_BSD[torch.arange(len(tokens), device=tokens.device), ends]
+    return torch.nn.functional.normalize(pooled @ model.text_projection, dim=-1)
+
+
+def published_merges() -> list[str]:
+    """CLIP's own BPE merges, the most frequent first ("t h")."""
+    lines = gzip.decompress(Path(default_bpe()).read_bytes()).decode().split("\n")
+    return lines[1 : 49152 - 256 - 2 + 1]
+
+
+def _folder_of(name: str | Path) -> Path | None:
+    """The folder a name stands for, or None for `ARCH:WEIGHTS`."""
+    if str(name) == BUNDLED_NAME:
+        return bundled_path("priors", "tiny", "clip")
+    if Path(name).is_dir():
+        return Path(name)
+    architecture = str(name).split(":", 1)[0].replace("/", "-")
+    if ":" in str(name) and architecture in open_clip.list_models():
+        return None
+    if architecture in open_clip.list_models():
+        tags = ", ".join(list_pretrained_tags_by_model(architecture)[:4]) or "none"
+        raise UsageError(f"CLIP {str(name)!r} lacks its weights: give {name}:TAG (tags: {tags}, ...) or {name}:FILE")
+    raise UsageError(
+        f"CLIP {str(name)!r} is neither {BUNDLED_NAME!r}, nor a folder, nor ARCH:WEIGHTS of open_clip: "
+        "give for instance ViT-L-14:openai or a folder with open_clip_config.json"
+    )
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is no CLIP folder: {CONFIG_FILE} is missing, bring it or train a CLIP there")
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config["model_cfg"]["embed_dim"], config["preprocess_cfg"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}): it must hold model_cfg and preprocess_cfg") from None
+    return config
+
+
+def _load_folder(folder: Path) -> ClipEmbedder:
+    stored = _read_config(folder)
+    model_cfg = stored["model_cfg"]
+    architecture = stored.get("architecture") or _architecture_of(model_cfg)
+    preprocess = merge_preprocess_dict(PreprocessCfg(), stored["preprocess_cfg"])
+    preprocess["size"] = model_cfg["vision_cfg"].get("image_size", 224)
+    with torch.random.fork_rng(devices=[]):
+        model = _build(model_cfg, architecture)
+    load_strictly(model, read_weights(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
+    config = {"architecture": architecture, "model_cfg": model_cfg, "preprocess_cfg": preprocess}
+    merges, card = folder / MERGES_FILE, folder / CARD_FILE
+    embedder = _embedder(
+        model,
+        config,
+        merges=merges.read_bytes() if merges.is_file() else None,
+        card=card.read_text(encoding="utf-8") if card.is_file() else None,
+    )
+    if stored.get("fingerprint", embedder.fingerprint) != embedder.fingerprint:
+        raise CheckpointError(
+            f"{folder} says it is {stored['fingerprint']} but its weights are {embedder.fingerprint}: "
+            "bring both files again"
+        )
+    return embedder
+
+
+def _load_published(architecture: str, weights: str) -> ClipEmbedder:
+    """Weights by tag or file. A file from a hub folder takes that folder's config, which knows its activation."""
+    path, facts = Path(weights), get_pretrained_cfg(architecture, weights)
+    if path.is_file():
+        if (path.parent / CONFIG_FILE).is_file() and path.name == WEIGHTS_FILE:
+            return _load_folder(path.parent)
+        facts = _facts_of_file(architecture, path.name)
+    elif facts:
+        path = Path(_download(architecture, weights, facts))
+    else:
+        tags = ", ".join(list_pretrained_tags_by_model(architecture)) or "none"
+        raise UsageError(f"weights {weights!r} of {architecture} are neither a file nor a tag: known tags are {tags}")
+    return _load_file(architecture, path, facts)
+
+
+def _load_file(architecture: str, path: Path, facts: dict[str, Any]) -> ClipEmbedder:
+    model_cfg: dict[str, Any] = open_clip.get_model_config(architecture)
+    if facts.get("quick_gelu") and not model_cfg.get("quick_gelu"):
+        model_cfg["quick_gelu"] = True
+        architecture += "-quickgelu"
+    preprocess = merge_preprocess_dict(PreprocessCfg(), facts)
+    preprocess["size"] = model_cfg["vision_cfg"].get("image_size", 224)
+    with torch.random.fork_rng(devices=[]):
+        model = _build(model_cfg, architecture)
+    load_strictly(model, _read_published(model, path), path)
+    return _embedder(model, {"architecture": architecture, "model_cfg": model_cfg, "preprocess_cfg": preprocess})
+
+
+def _read_published(model: Any, path: Path) -> dict[str, torch.Tensor]:
+    """A published checkpoint under today's key names; never unpickled beyond tensors."""
+    try:
+        state: dict[str, torch.Tensor] = convert_state_dict(model, load_state_dict(str(path), weights_only=True))
+    except (*_UNREADABLE, SafetensorError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} holds no plain weights ({reason}): bring a safetensors file") from None
+    if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    if "logit_scale" in state:
+        state["logit_scale"] = state["logit_scale"].reshape(model.logit_scale.shape)
+    state.pop("text.transformer.embeddings.position_ids", None)  # dropped by transformers 4.31
+    return state
+
+
+def _facts_of_file(architecture: str, file_name: str) -> dict[str, Any]:
+    """What open_clip knows of a published file of this name, or nothing."""
+    for tag in list_pretrained_tags_by_model(architecture):
+        facts: dict[str, Any] = get_pretrained_cfg(architecture, tag)
+        if file_name in (Path(facts.get("url", "")).name, Path(facts.get("hf_hub", "")).name):
+            return facts
+    return {}
+
+
+def _download(architecture: str, tag: str, facts: dict[str, Any]) -> str:
+    hub = facts.get("hf_hub", "")
+    what = f"{CONFIG_FILE} and {WEIGHTS_FILE} of {hub.rstrip('/')}" if hub else Path(facts.get("url", "")).name
+    give = "--clip FOLDER" if hub else f"--clip {architecture}:FILE"
+    try:
+        if hub:
+            _check_hub_resolves(hub)
+        return str(download_pretrained(facts))
+    except OSError as error:
+        reason = str(error).splitlines()[0][:80]
+        raise CheckpointError(
+            f"weights {architecture}:{tag} cannot be downloaded ({reason}): bring {what} and give {give}"
+        ) from None
+
+
+def _check_hub_resolves(hub: str) -> None:
+    """Fail at once where the hub has no address, since its client would retry for a minute; a cached file passes."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.constants import ENDPOINT
+
+    repository, file_name = os.path.split(hub)
+    names = [file_name] if file_name else [WEIGHTS_FILE, "open_clip_pytorch_model.bin"]
+    cached = any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
+    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
+    if not cached and not proxied:
+        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443)
+
+
+def _build(model_cfg: dict[str, Any], architecture: str) -> torch.nn.Module:
+    """The network, its weights drawn from torch's current random state."""
+    arguments = json.loads(json.dumps(model_cfg))
+    custom_text = arguments.pop("custom_text", False) or "hf_model_name" in arguments["text_cfg"]
+    if "hf_model_name" in arguments["text_cfg"]:
+        arguments["text_cfg"]["hf_model_pretrained"] = False
+    try:
+        model: torch.nn.Module = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**arguments)
+        return model.float()
+    except (TypeError, ValueError, AssertionError, KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{architecture} cannot be built from its model_cfg ({error}): correct the config"
+        ) from None
+
+
+def _embedder(
+    model: torch.nn.Module, config: dict[str, Any], *, merges: bytes | None = None, card: str | None = None
+) -> ClipEmbedder:
+    resize = _geometry(config["preprocess_cfg"])
+    return ClipEmbedder(model, _tokenizer(config, merges), resize, config, merges=merges, card=card)
+
+
+def _geometry(preprocess_cfg: dict[str, Any]) -> Compose:
+    """The part of open_clip's transform that works on pictures: all but ToTensor and Normalize."""
+    return Compose(image_transform_v2(PreprocessCfg(**preprocess_cfg), is_train=False).transforms[:-2])
+
+
+def _tokenizer(config: dict[str, Any], merges: bytes | None) -> Any:
+    text_cfg = config["model_cfg"]["text_cfg"]
+    context_length = text_cfg.get("context_length", 77)
+    if merges is not None:
+        tokenizer = _own_tokenizer(merges, context_length)
+        if tokenizer.vocab_size != text_cfg["vocab_size"]:
+            raise CheckpointError(
+                f"{MERGES_FILE} makes a vocabulary of {tokenizer.vocab_size} but the model has "
+                f"{text_cfg['vocab_size']}: bring the merge list it was trained with"
+            )
+        return tokenizer
+    if config["architecture"] in open_clip.list_models():
+        return open_clip.get_tokenizer(config["architecture"])
+    if name := text_cfg.get("hf_tokenizer_name"):
+        return open_clip.tokenizer.HFTokenizer(
+            name, context_length=context_length, **text_cfg.get("tokenizer_kwargs") or {}
+        )
+    return SimpleTokenizer(context_length=context_length)
+
+
+def _own_tokenizer(merges: bytes, context_length: int) -> SimpleTokenizer:
+    """open_clip's tokenizer over a shorter merge list, which it reads from a file only."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / MERGES_FILE
+        path.write_bytes(merges)
+        try:
+            return SimpleTokenizer(bpe_path=str(path), context_length=context_length)
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{MERGES_FILE} is damaged ({error}): bring the file again") from None
+
+
+def _architecture_of(model_cfg: dict[str, Any]) -> str:
+    """open_clip's name for this architecture, or one made of its content."""
+    wanted = _canonical(model_cfg)
+    for name in open_clip.list_models():
+        if _canonical(open_clip.get_model_config(name)) == wanted:
+            return str(name)
+    return f"custom-{hashlib.blake2b(wanted.encode(), digest_size=4).hexdigest()}"
+
+
+def _canonical(model_cfg: dict[str, Any]) -> str:
+    return json.dumps({"quick_gelu": False, "custom_text": False, **model_cfg}, sort_keys=True)

@@ -1,0 +1,96 @@
+"""Weights as data: strict loading, float16 on disk, and a fingerprint of their content.
+
+Guarantee: a missing key, an extra key or a wrong shape is refused with all of them named; equal weights (after
+rounding to float16) have equal fingerprints wherever they lie. Price: one pass over the weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from clipsonic.clip.files import write_whole
+from clipsonic.errors import CheckpointError
+
+_SHOWN = 4
+
+
+def halved(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Floating tensors as contiguous float16 on the CPU, the others as they are.
+
+    Raises:
+        CheckpointError: a value that float16 cannot hold.
+    """
+    result = {}
+    for key, value in state.items():
+        kept = value.detach().to("cpu", torch.float16) if value.is_floating_point() else value.detach().cpu()
+        if kept.is_floating_point() and not bool(torch.isfinite(kept).all()):
+            raise CheckpointError(
+                f"weight {key} has a value that is not finite in float16: train again at a lower rate"
+            )
+        result[key] = kept.contiguous()
+    return result
+
+
+def content_hash(state: Mapping[str, torch.Tensor]) -> str:
+    """Twelve hexadecimal digits over names, shapes and float16-rounded values, in key order."""
+    digest = hashlib.blake2b(digest_size=32)
+    for key, value in sorted(halved(state).items()):
+        digest.update(f"{key}\x1f{tuple(value.shape)}\x1f{value.dtype}\x1f".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data if value.ndim else value.numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], where: Path | str) -> None:
+    """Copy `state` into `module` (cast to the module's types).
+
+    Raises:
+        CheckpointError: keys or shapes differ; the message lists them.
+    """
+    own = module.state_dict()
+    faults = _listed("missing", sorted(set(own) - set(state))) + _listed("unknown", sorted(set(state) - set(own)))
+    wrong = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    faults += _listed("wrong shape", wrong)
+    if faults:
+        raise CheckpointError(
+            f"weights {where} do not fit their config ({'; '.join(faults)}): bring the matching files"
+        )
+    module.load_state_dict(state, strict=True)
+
+
+def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Write safetensors in float16, whole."""
+    from safetensors.torch import save
+
+    write_whole(path, save(halved(state)))
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read safetensors.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise CheckpointError(f"weights {path} are missing: the folder is incomplete, save or train it again")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"weights {path} cannot be read ({error}): bring the file again") from None
+
+
+def _listed(what: str, items: list[str]) -> list[str]:
+    if not items:
+        return []
+    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return [f"{what}: {', '.join(items[:_SHOWN])}{more}"]

@@ -1,0 +1,1 @@
+"""The denoisers, as diffusers ModelMixin: conditioner (what they see), dit (the default), unet."""

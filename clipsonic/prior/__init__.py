@@ -1,0 +1,1 @@
+"""The prior: CLIP text embeddings to CLIP image embeddings of the same space."""
