@@ -169,9 +169,8 @@ def _digest_of(table: PairTable) -> str:
 def command_line(name: str) -> str:
     """The command as it was given, without the folders above its paths."""
     words = sys.argv[1:] if sys.argv[1:2] == [name] else [name]
-    return shlex.join(
-        ["clipsonic", *("/".join(Path(word).parts[-2:]) if Path(word).is_absolute() else word for word in words)]
-    )
+    short = ["/".join(Path(word).parts[-2:]) if Path(word).is_absolute() else word for word in words]
+    return shlex.join(["clipsonic", *short])
 
 
 def card_text(fingerprint: str, figures: dict[str, Any], num_pairs: int, num_val: int, effort: str) -> str:
@@ -190,7 +189,8 @@ Measured on {num_val} pairs that training never saw:
 {rows}
 
 `own_caption_accuracy`: a picture is nearer to its own caption than to those of 24 pictures of other kinds.
-`kind_accuracy`: the captions of all other pictures, weighed by their likeness, vote for the right kind;
+`kind_accuracy`: the captions of all other pictures, weighed by likeness, vote for the right kind (more pairs, better
+votes);
 `kind_accuracy_by_mean_caption`: the same with the mean likeness of each kind's captions, which count and size blur.
 `probe_r2_*`: what a linear probe on picture embeddings explains of that number.
 Most frequent confusions: {confused or "none"}.

@@ -6,13 +6,14 @@ import pytest
 from clipsonic.clip.measure import kind_naming, own_caption_accuracy
 from clipsonic.clip.open_clip import load_clip
 from clipsonic.prior.adapter import TextPrior
-from clipsonic.prior.closers import make_closer
 from clipsonic.resources import bundled_path
 from clipsonic.seeding import torch_generator
 from clipsonic.soundstage.world import draw_picture
 
 FRESH_SEED = 770_077
-NUM_PICTURES = 500
+NUM_PICTURES = (
+    1200  # as many as the card: the vote of 380 captioned pictures names 0.88 rightly, that of 900 0.92 to 0.94
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +42,17 @@ def test_held_out_pictures_are_named_from_held_out_phrasings_at_least_nine_times
     own = own_caption_accuracy(pictures, first_of_each(captions, owners), kinds)
     naming = kind_naming(pictures, captions, owners, kinds, float(clip.model.logit_scale.exp()))
     print(f"own caption {own:.3f}, kind {naming.accuracy:.3f} of {len(pictures)}")
-    assert own >= 0.95  # the card says 0.979; 380 pictures have a standard error of 0.007
-    assert naming.accuracy >= 0.9  # the card says 0.943; standard error 0.012
+    assert own >= 0.95  # the card says 0.979; two fresh worlds gave 0.980 and 0.983
+    assert naming.accuracy >= 0.9  # the card says 0.943; two fresh worlds gave 0.919 and 0.944
 
 
 @pytest.mark.slow
 def test_the_prior_brings_captions_nearer_to_their_pictures_than_zero_shot(world):
     pictures, captions, owners, _ = world
-    texts, rows = first_of_each(captions, owners), np.arange(0, len(pictures), 4)
+    texts, rows = first_of_each(captions, owners), np.arange(0, len(pictures), 9)
     prior = TextPrior.from_folder(bundled_path("priors", "tiny", "prior"))
-    closed = make_closer("prior", prior)(texts[rows], [torch_generator(0, "test", int(row)) for row in rows]).numpy()
+    generators = [torch_generator(0, "test", int(row)) for row in rows]
+    closed = prior(texts[rows], generators, steps=25).numpy()
     gain = np.sum((closed - texts[rows]) * pictures[rows], axis=1)
     print(f"cosine gain {gain.mean():.3f}")
     assert gain.mean() > 3 * gain.std() / np.sqrt(len(rows))  # the card says 0.055
