@@ -26,7 +26,8 @@ from clipsonic.errors import CheckpointError, ClipsonicError, FingerprintError, 
 from clipsonic.models.conditioner import Condition
 from clipsonic.models.dit import DiT1D
 from clipsonic.models.unet import MelUNet
-from clipsonic.pipeline import ClipSonicPipeline, guided_in_one_batch
+from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.pipeline.pipeline import guided_in_one_batch
 from clipsonic.pipeline.prompts import look_at_video, seconds_left
 from clipsonic.seeding import torch_generator
 from clipsonic.specs import MelSpec, SegmentSpec

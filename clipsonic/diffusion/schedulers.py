@@ -32,7 +32,8 @@ def cosine_alphas_cumprod() -> Tensor:
 def make_scheduler(prediction_type: str, *, flow_shift: float = 1.0) -> Any:
     """The scheduler a new model is saved with: Euler for flow, DDIM for the others.
 
-    `flow_shift` above 1 puts more of flow's steps at high noise, t -> s t / (1 + (s - 1) t) (Esser et al. 2024, eq. 23).
+    `flow_shift` s above 1 puts more of flow's steps at high noise, t -> s t / (1 + (s - 1) t) (Esser et al. 2024,
+    arXiv 2403.03206, eq. 23).
 
     epsilon starts below t = 999 ("leading" steps), where its x0 would be noise divided by 5e-5; v starts at 999.
 

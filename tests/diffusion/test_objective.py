@@ -79,12 +79,13 @@ def test_timesteps_run_from_0_to_1000_with_t(name):
     assert timestep.dtype == torch.float32
 
 
-def test_training_times_of_flow_are_logit_normal():
+@pytest.mark.parametrize("mean", [0.0, 1.2])
+def test_training_times_of_flow_are_logit_normal(mean):
     generator = torch_generator(0, "test")
-    t = torch.cat([sample_timesteps(make_objective("flow"), 7, generator) for _ in range(1000)])
+    t = torch.cat([sample_timesteps(make_objective("flow", logit_mean=mean), 7, generator) for _ in range(1000)])
     logits = torch.logit(t)
     # 1000 independent shifts, 7 draws each: standard error of mean and deviation below 0.03
-    assert abs(logits.mean().item()) < 0.06
+    assert abs(logits.mean().item() - mean) < 0.06
     assert abs(logits.std().item() - 1.0) < 0.06
     assert ((t > 0) & (t < 1)).all()
 

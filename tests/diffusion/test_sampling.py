@@ -120,6 +120,19 @@ def test_euler_takes_equal_steps_and_asks_the_network_at_them():
     assert asked == [1000.0, 750.0, 500.0, 250.0]
 
 
+def test_a_shift_puts_the_steps_at_higher_noise_as_esser_et_al_do():
+    """t -> s t / (1 + (s - 1) t) (arXiv 2403.03206, eq. 23)."""
+    asked = []
+
+    def denoise(x, timestep):
+        asked.append(timestep[0].item() / 1000)
+        return torch.zeros_like(x)
+
+    sample(denoise, make_scheduler("flow", flow_shift=3.0), noise(), 4)
+    uniform = [1.0, 0.75, 0.5, 0.25]
+    assert asked == pytest.approx([3 * t / (1 + 2 * t) for t in uniform], abs=1e-6)
+
+
 def test_a_scheduler_with_scaled_noise_is_fed_rightly():
     """EulerDiscrete counts noise in sigma = sigma_t / alpha_t and scales the network's input."""
     scheduler = EulerDiscreteScheduler.from_config(make_scheduler("v_prediction").config)

@@ -142,9 +142,10 @@ def test_a_new_network_says_nothing_of_its_own(prediction_type):
     """Zero-initialised output: flow answers a(t) x, which is the best guess that knows no data."""
     torch.manual_seed(0)
     x, t, condition = inputs()
-    out = DiT1D(**{**SMALL, "prediction_type": prediction_type})(x, t, condition)
+    network = DiT1D(**{**SMALL, "prediction_type": prediction_type})
+    out = network(x, t, condition)
     if prediction_type == "flow":
-        t, s = (t / 1000)[:, None, None], 0.3
+        t, s = (t / 1000)[:, None, None], network.config.sigma_data
         x = x * (t - s**2 * (1 - t)) / (s**2 * (1 - t) ** 2 + t**2)
         torch.testing.assert_close(out, x)
     else:
