@@ -19,14 +19,14 @@ from diffusers.utils.outputs import BaseOutput
 from safetensors import SafetensorError
 from torch import Tensor
 
-from clipsonic.pipeline import folder as saved
-from clipsonic.pipeline import prompts as asked
 from clipsonic.audio.vocoder import GriffinLim, Vocoder
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.diffusion.objective import DenoiseFn, check_scheduler
 from clipsonic.diffusion.sampling import initial_noise, num_network_steps, sample
 from clipsonic.errors import CheckpointError, SpecError, UsageError
 from clipsonic.models.conditioner import Condition
+from clipsonic.pipeline import folder as saved
+from clipsonic.pipeline import prompts as asked
 from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.closers import CLOSERS, make_closer
 from clipsonic.specs import SegmentSpec

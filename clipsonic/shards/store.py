@@ -96,7 +96,7 @@ def _scan(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
 
 def _read_at(file, offset: int, size: int) -> bytes:  # type: ignore[no-untyped-def]
     file.seek(offset)
-    data = file.read(size)
+    data: bytes = file.read(size)
     if len(data) != size:
         raise OSError(f"{len(data)} of {size} bytes at {offset}")
     return data
