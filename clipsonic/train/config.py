@@ -31,9 +31,9 @@ class DiTConfig:
         heads: attention heads; must divide the width.
     """
 
-    patch: int = 4
+    patch: int = 32
     width: int = 256
-    depth: int = 8
+    depth: int = 4
     heads: int = 4
 
     def __post_init__(self) -> None:
@@ -127,8 +127,8 @@ class ObjectiveConfig:
 
     prediction_type: Literal["flow", "epsilon", "v_prediction"] = "flow"
     min_snr_gamma: float | None = None
-    logit_mean: float = 0.0
-    flow_shift: float = 1.0
+    logit_mean: float = 1.4
+    flow_shift: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class ConditionConfig:
     """
 
     dropout: float = 0.1
-    global_share: float = 1.0
+    global_share: float = 2.0
     pooled_share: float = 1.0
     timed_share: float = 1.0
     embed_noise_std: float = 0.0
@@ -178,14 +178,14 @@ class OptimConfig:
         accumulate: batches per optimiser step.
     """
 
-    lr: float = 1e-3
+    lr: float = 1.5e-3
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.01
     warmup_steps: int = 100
     schedule: Literal["cosine", "constant"] = "cosine"
     final_lr_share: float = 0.02
     grad_clip: float = 1.0
-    batch_size: int = 32
+    batch_size: int = 16
     accumulate: int = 1
 
     def __post_init__(self) -> None:
@@ -204,7 +204,7 @@ class EmaConfig:
         decay: share kept per step; it rises to this value as (1 + step) / (10 + step).
     """
 
-    decay: float = 0.999
+    decay: float = 0.998
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.decay < 1.0, "ema.decay", self.decay, "from 0 to below 1")
