@@ -43,7 +43,7 @@ def test_a_text_a_picture_and_a_video_all_give_a_sound_of_the_models_length(hous
     from PIL import Image
 
     law = json.loads((house / "videos" / "manifest.jsonl").read_text().splitlines()[0])
-    whole = [entry for entry in map(json.loads, (house / "videos" / "manifest.jsonl").read_text().splitlines())]
+    whole = list(map(json.loads, (house / "videos" / "manifest.jsonl").read_text().splitlines()))
     video = next(house / "videos" / entry["file"] for entry in whole if not entry["flaw"])
     Image.fromarray(frames_at(video, [0.5])[0]).save(house / "picture.png")
     assert law["captions"]["heldout"]
@@ -59,7 +59,7 @@ def test_a_text_a_picture_and_a_video_all_give_a_sound_of_the_models_length(hous
 
 
 def test_the_video_comes_back_with_its_picture_untouched(house: Path) -> None:
-    whole = [entry for entry in map(json.loads, (house / "videos" / "manifest.jsonl").read_text().splitlines())]
+    whole = list(map(json.loads, (house / "videos" / "manifest.jsonl").read_text().splitlines()))
     video = next(house / "videos" / entry["file"] for entry in whole if not entry["flaw"])
     run("generate", "--model", house / "model", "--video", video, "--out", house / "back.mp4", "--steps", 2)
     packets = []

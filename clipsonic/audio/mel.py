@@ -65,6 +65,7 @@ class LogMel(nn.Module):
             spectrum = torch.stft(
                 padded, spec.n_fft, spec.hop_length, window=self.window, center=False, return_complex=True
             )
-            # torch.abs of a complex tensor took a third of the whole extraction on the CPU, this takes a tenth
-            magnitude = torch.view_as_real(spectrum).square().sum(-1).sqrt()
+            # on the CPU torch.abs of a complex tensor takes a third of the whole extraction, this a tenth
+            real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+            magnitude = torch.addcmul(real * real, imaginary, imaginary).sqrt()
             return (self.filterbank @ magnitude).clamp_min(spec.log_floor).log()
