@@ -17,8 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from clipsonic.audio.whole import write_whole
 from clipsonic.errors import UsageError
+from clipsonic.files import write_whole
 from clipsonic.specs import MelSpec, mel_band_edges_hz
 
 _TICKS_HZ = (16000, 8000, 4000, 2000, 1000, 500, 200, 100)

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from clipsonic.audio.whole import write_whole
 from clipsonic.errors import ClipsonicError, UsageError
+from clipsonic.files import write_whole
 
 Wave = npt.NDArray[np.float32]
 

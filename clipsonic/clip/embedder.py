@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipsonic.clip.files import write_json, write_whole
 from clipsonic.clip.weights import content_hash, save_weights
 from clipsonic.errors import UsageError
+from clipsonic.files import write_json, write_whole
 from clipsonic.resources import bundled_root
 
 CONFIG_FILE = "open_clip_config.json"

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from clipsonic.clip.batches import BatchMaker
 from clipsonic.clip.embedder import ClipEmbedder
-from clipsonic.clip.files import write_whole
 from clipsonic.clip.open_clip import encode_captions
 from clipsonic.errors import CheckpointError, TrainingError, UsageError
+from clipsonic.files import write_whole
 
 CHECKPOINT_FILE = "training.pt"
 _MAX_LOGIT_SCALE = math.log(100.0)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from clipsonic.clip.files import write_whole
 from clipsonic.errors import CheckpointError
+from clipsonic.files import write_whole
 
 _SHOWN = 4
 

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from clipsonic.audio.mel import LogMel
 from clipsonic.errors import CheckpointError, SpecError
+from clipsonic.files import write_whole
 from clipsonic.resources import bundled_path
-from clipsonic.shards.writer import write_whole
 from clipsonic.soundstage.kinds import KINDS
 from clipsonic.specs import MelSpec
 

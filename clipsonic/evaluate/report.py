@@ -23,7 +23,7 @@ from tqdm import tqdm
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.picture import spectrogram_png
 from clipsonic.audio.wave import encode_flac
-from clipsonic.shards.writer import write_whole
+from clipsonic.files import write_whole
 from clipsonic.specs import MelSpec
 
 MAX_PAGE_BYTES = 25_000_000

@@ -8,7 +8,6 @@ transport stream have the start codes between their coded units replaced by leng
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +17,7 @@ import av
 import numpy as np
 
 from clipsonic.errors import UsageError
+from clipsonic.files import whole_file
 from clipsonic.ingest.probe import open_media, video_stream, words_of
 from clipsonic.ingest.quarantine import RefusedError
 
@@ -35,16 +35,8 @@ def replace_sound(video: str | Path, out: str | Path, wave: np.ndarray, sample_r
     Raises:
         UsageError: the picture cannot be copied into an MP4.
     """
-    out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}.part.mp4")
-    try:
+    with whole_file(Path(out)) as temporary:
         _write(video, temporary, np.asarray(wave, np.float32), sample_rate_hz, round(start_s * sample_rate_hz))
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write(video: str | Path, out: Path, wave: np.ndarray, rate_hz: int, first: int) -> None:

@@ -27,9 +27,9 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Inspect; returns the numbers, and a message for people."""
+    from clipsonic.files import write_whole
     from clipsonic.ingest.page import html_page
     from clipsonic.ingest.report import corpus_report, report_in_words
-    from clipsonic.shards.writer import write_whole
 
     report = corpus_report(args.corpus)
     message = report_in_words(report)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import CorpusError, UsageError
+from clipsonic.files import TEMPORARY_SUFFIX, write_whole
 from clipsonic.ingest.segments import Job
-from clipsonic.shards.writer import INDEX_NAME, TEMPORARY_SUFFIX, write_whole
+from clipsonic.shards.writer import INDEX_NAME
 
 FOLDER = "ingest"
 _PLAN_NAME = "plan.json"

@@ -24,6 +24,7 @@ from typing import Any
 from tqdm import tqdm
 
 from clipsonic.errors import ClipsonicError, UsageError
+from clipsonic.files import write_whole
 from clipsonic.ingest.executors import Event, WorkerPool
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.plan import Plan, Unit
@@ -31,7 +32,7 @@ from clipsonic.ingest.quarantine import Outcome, refusals_by_reason
 from clipsonic.ingest.segments import Job, ReadSettings
 from clipsonic.ingest.sources import list_jobs
 from clipsonic.ingest.unit import BATCH_PICTURES, Embedder, UnitBuilder
-from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, write_facts, write_whole
+from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, write_facts
 from clipsonic.specs import CorpusSpec
 
 SOURCES_NAME = "sources.jsonl"

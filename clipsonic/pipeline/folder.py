@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 from clipsonic.clip.embedder import CONFIG_FILE as CLIP_CONFIG
 from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError
+from clipsonic.files import flush
 from clipsonic.prior.adapter import CONFIG_FILE as PRIOR_CONFIG
 from clipsonic.resources import bundled_path, bundled_root
 from clipsonic.specs import SegmentSpec
@@ -217,8 +217,7 @@ def written_whole(folder: Path) -> Iterator[Path]:
 def _flush(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            flush(path)
 
 
 def first_line(error: BaseException) -> str:

@@ -21,9 +21,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from clipsonic.clip.files import write_json, write_whole
 from clipsonic.clip.weights import load_strictly, read_weights, save_weights
 from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError
+from clipsonic.files import write_json, write_whole
 
 CONFIG_FILE = "prior_config.json"
 WEIGHTS_FILE = "prior.safetensors"

@@ -6,7 +6,6 @@ is kept is the running mean of the weights. Price: about 0.1 s per step of 256 o
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from clipsonic.clip.train import learning_rate_factor
 from clipsonic.errors import TrainingError, UsageError
 from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.embeds import EmbedPairs
@@ -57,7 +57,9 @@ def train_prior(prior: TextPrior, pairs: EmbedPairs, settings: PriorTrainSetting
     with tqdm(total=settings.num_steps, file=sys.stderr, mininterval=0.5, unit="step", desc="train-prior") as bar:
         for step in range(settings.num_steps):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * _rate_factor(step, settings)
+                group["lr"] = settings.learning_rate * learning_rate_factor(
+                    (step + 1) / settings.num_steps, settings.warmup_share
+                )
             loss = prior.loss(*_batch(pairs, prior, settings, step))
             if not bool(torch.isfinite(loss)):
                 raise TrainingError(f"the loss is not finite at step {step}: lower --lr (now {settings.learning_rate})")
@@ -73,14 +75,6 @@ def train_prior(prior: TextPrior, pairs: EmbedPairs, settings: PriorTrainSetting
     network.load_state_dict(averaged.module.state_dict(), strict=True)
     network.eval().requires_grad_(False)
     return float(np.mean(losses[-max(1, len(losses) // 10) :]))
-
-
-def _rate_factor(step: int, settings: PriorTrainSettings) -> float:
-    """Linear warm-up, then a cosine to zero."""
-    progress = (step + 1) / settings.num_steps
-    if progress < settings.warmup_share:
-        return progress / settings.warmup_share
-    return 0.5 * (1.0 + math.cos(math.pi * (progress - settings.warmup_share) / (1.0 - settings.warmup_share)))
 
 
 def _batch(

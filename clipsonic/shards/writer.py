@@ -26,23 +26,13 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from clipsonic.errors import CorpusError, SpecError
+from clipsonic.files import TEMPORARY_SUFFIX, write_whole
 from clipsonic.shards.record import Record, decode_record, encode_facts, encode_record
 from clipsonic.specs import CorpusSpec
 
 INDEX_NAME = "index.json"
 FACTS_NAME = "facts.jsonl.gz"
 FORMAT_VERSION = 1
-TEMPORARY_SUFFIX = ".tmp"
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file whole: temporary name in the same folder, fsync, rename."""
-    temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 class _HashingFile:

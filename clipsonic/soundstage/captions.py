@@ -11,6 +11,7 @@ import numpy as np
 from clipsonic.errors import UsageError
 from clipsonic.seeding import numpy_rng
 from clipsonic.soundstage.scene import Scene
+from clipsonic.soundstage.silent_captions import PLACES
 
 # Slots: {it} "a small glass bell" / "three bells", {bare} the same without article or number, {be} is/are,
 # {pron} it/they, {do} "ringing", {pace} " slowly" or "", {place} " in a meadow" or "", {where} "in a meadow" or "here".
@@ -63,16 +64,6 @@ RESTING_HELDOUT_TEMPLATES = (
     "{it} can be seen at rest{place}",
 )
 
-_PLACES = {
-    "room": "in a room",
-    "meadow": "in a meadow",
-    "street": "on a street",
-    "night": "at night",
-    "wall": "in front of a wall",
-    "snow": "in the snow",
-    "sea": "by the sea",
-    "desert": "in the desert",
-}
 _SIZES = (
     ("tiny", "very small"),
     ("small", "little"),
@@ -114,7 +105,7 @@ def _fill(template: str, scene: Scene, rng: np.random.Generator) -> str:
     noun = known[0] if rng.random() < 0.6 else str(rng.choice(known))
     bare = " ".join([*_adjectives(scene, rng), plural(noun) if several else noun])
     number = (_NUMBERS[scene.count - 1] if rng.random() < 0.8 else "some") if several else None
-    where = _PLACES[scene.background]
+    where = PLACES[scene.background]
     has_place = rng.random() < 0.5
     pace = _pace(scene, rng) if rng.random() < 0.6 else ""
     return template.format(

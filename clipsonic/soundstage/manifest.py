@@ -6,13 +6,13 @@ Guarantee: one JSON object per line, sorted by file name, written whole. Ingest 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import CorpusError
+from clipsonic.files import write_whole
 from clipsonic.soundstage.captions import captions
 from clipsonic.soundstage.scene import Event, Phase, Scene
 
@@ -61,13 +61,3 @@ def scene_from_law(law: dict[str, Any]) -> Scene:
         return Scene(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise CorpusError(f"the law of a scene is damaged ({error!r}): render the videos again") from None
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write these bytes under a temporary name in the same folder, flush them to disk, then rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -21,11 +21,12 @@ from typing import Any
 from tqdm import tqdm
 
 from clipsonic.errors import UsageError
+from clipsonic.files import write_whole
 from clipsonic.soundstage.draw import Painter
 from clipsonic.soundstage.encode import encode_mp4
 from clipsonic.soundstage.flaws import draw_flaw, flawed_bytes, flawed_scene, flawed_wave
 from clipsonic.soundstage.kinds import KINDS
-from clipsonic.soundstage.manifest import MANIFEST_NAME, manifest_entry, write_manifest, write_whole
+from clipsonic.soundstage.manifest import MANIFEST_NAME, manifest_entry, write_manifest
 from clipsonic.soundstage.scene import Scene, Split, draw_scene
 from clipsonic.soundstage.synth import synthesize
 

@@ -23,7 +23,7 @@ import cv2
 from tqdm import tqdm
 
 from clipsonic.errors import UsageError
-from clipsonic.soundstage.manifest import write_whole
+from clipsonic.files import write_whole
 from clipsonic.soundstage.stills import Picture, WorldSplit, draw_picture
 
 __all__ = ["Picture", "WorldSplit", "draw_picture", "write_pairs"]

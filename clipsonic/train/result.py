@@ -5,12 +5,11 @@ Guarantee: the pipeline holds the averaged weights of the last step; both are wr
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from clipsonic.diffusion.schedulers import make_scheduler
+from clipsonic.files import write_json
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.train.module import SoundModule
 
@@ -49,7 +48,7 @@ def write_report(
         "segment": module.segment.to_dict(),
         "config": module.config.to_dict(),
     }
-    _write_whole(out / REPORT_NAME, json.dumps({**shown, **details}, indent=2, ensure_ascii=False) + "\n")
+    write_json(out / REPORT_NAME, {**shown, **details})
     return {"message": _message(out, shown), **shown, "pipeline": str(out)}
 
 
@@ -58,12 +57,3 @@ def _message(out: Path, shown: dict[str, Any]) -> str:
     losses = "".join(f", {name} {value:.4f}" for name, value in named.items() if value is not None)
     speed = f"{shown['steps']} steps in {shown['minutes']:.1f} minutes, {shown['samples_per_s']:.1f} samples/s"
     return f'{out}: {speed}{losses}; next: clipsonic generate --model {out} --text "..." --out sound.wav'
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -157,4 +157,4 @@ def test_the_bundled_prior_lives_in_the_space_of_the_bundled_clip():
     from clipsonic.clip.open_clip import fingerprint_of
     from clipsonic.resources import bundled_path
 
-    TextPrior.from_folder(bundled_path("priors", "tiny", "prior")).check_space(fingerprint_of("tiny"))
+    assert TextPrior.from_folder(bundled_path("priors", "tiny", "prior")).fingerprint == fingerprint_of("tiny")
