@@ -15,6 +15,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ MEDIA_SUFFIXES = frozenset(
     )
 )
 MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl")
+_COLUMNS = ("path", "start_s", "end_s", "caption")
+"""Of a manifest without a header."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ def _rows_of_txt(text: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             cells = line.strip().split("\t")
-            yield number, dict(zip(("path", "start_s", "end_s", "caption"), cells, strict=False))
+            yield number, dict(zip_longest(_COLUMNS, cells))
 
 
 def _rows_of_csv(text: str) -> Iterator[tuple[int, Any]]:
@@ -159,10 +162,9 @@ def _rows_of_csv(text: str) -> Iterator[tuple[int, Any]]:
     if "path" in (cell.strip() for cell in header):
         reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
     else:
-        columns = ["path", "start_s", "end_s", "caption"]
-        reader = csv.DictReader(io.StringIO(text), fieldnames=columns, skipinitialspace=True)
+        reader = csv.DictReader(io.StringIO(text), fieldnames=_COLUMNS, skipinitialspace=True)
     for row in reader:
-        yield reader.line_num, {str(name).strip(): cell for name, cell in row.items()}
+        yield reader.line_num, {name and name.strip(): cell for name, cell in row.items()}
 
 
 def _rows_of_jsonl(text: str) -> Iterator[tuple[int, Any]]:
@@ -178,6 +180,8 @@ def _line_of_row(row: Any, manifest: Path, number: int, names: _RootNames) -> _L
     where = f"manifest {str(manifest)!r}, line {number}"
     if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"].strip():
         raise UsageError(f"{where}: no path; a line needs one, and may have start_s and end_s")
+    if None in row:
+        raise UsageError(f"{where}: {row[None]!r} stands beyond the last column; put a caption with commas in quotes")
     path = manifest.parent / row["path"].strip()
     start_s, end_s = (_seconds_of(row.get(name), f"{where}: {name}") for name in ("start_s", "end_s"))
     if end_s is not None and end_s <= (start_s or 0.0):

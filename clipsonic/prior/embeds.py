@@ -20,9 +20,9 @@ import numpy as np
 from tqdm import tqdm
 
 from clipsonic.clip.embedder import ClipEmbedder
-from clipsonic.clip.files import write_whole
 from clipsonic.clip.pairs import find_tars, load_table, read_samples
 from clipsonic.errors import CorpusError, FingerprintError
+from clipsonic.files import write_whole
 
 _MAX_CAPTIONS = 3  # per picture; more phrasings of one picture taught nothing more and cost a minute per 20 thousand
 
@@ -138,11 +138,11 @@ def _embed_texts(texts: Iterable[str], clip: ClipEmbedder) -> np.ndarray:
 
 
 def _joined(parts: list[EmbedPairs]) -> EmbedPairs:
-    offsets = np.cumsum([0, *(len(part) for part in parts)])
+    offsets = np.cumsum([0, *(len(part) for part in parts[:-1])])
     return EmbedPairs(
         np.concatenate([part.pictures for part in parts]),
         np.concatenate([part.captions for part in parts]),
-        np.concatenate([part.owners + offset for part, offset in zip(parts, offsets, strict=False)]),
+        np.concatenate([part.owners + offset for part, offset in zip(parts, offsets, strict=True)]),
         np.concatenate([part.kinds for part in parts]),
     )
 

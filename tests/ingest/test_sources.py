@@ -111,6 +111,8 @@ def test_json_lines_are_objects_with_other_keys_ignored(tmp_path: Path) -> None:
         ("a.csv", "path,start_s,end_s\na.mp4,-1,4\n", "start_s"),
         ("a.csv", "path,start_s,end_s\na.mp4,nan,4\n", "start_s"),
         ("a.csv", "path,start_s,end_s\na.mp4,0,inf\n", "end_s"),
+        ("a.csv", "a.mp4,0,4,a big, loud bell\n", "beyond the last column"),
+        ("a.txt", "a.mp4\t0\t4\ta bell\tloud\n", "beyond the last column"),
     ],
 )
 def test_a_malformed_manifest_is_wrong_usage_and_names_the_line(
