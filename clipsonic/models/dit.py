@@ -19,6 +19,7 @@ from clipsonic.errors import SpecError
 from clipsonic.models.blocks import Block, Rotation, modulated, rotation_at, timestep_features
 from clipsonic.models.conditioner import Condition, ConditionEncoder, pooled_tokens
 from clipsonic.models.inputs import check_prediction_type, require_matching
+from clipsonic.models.levels import FineLevel, PatchLevel, zeroed
 from clipsonic.models.precondition import flow_coefficients
 from clipsonic.specs import GLOBAL_TIME_S
 
@@ -36,6 +37,10 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         num_mels: M.
         num_mel_frames: F of a full segment; shorter ones are accepted at call time.
         patch: mel columns per token; must divide F.
+        fine_depth: convolution blocks over short patches before the transformer, and again after it; 0 leaves one
+            linear layer in and one out.
+        fine_width: channels of these blocks.
+        fine_patch: mel columns per position of these blocks; must divide `patch`.
         width: D; a multiple of 4 * heads.
         depth: number of blocks.
         heads: attention heads.
@@ -66,10 +71,14 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         segment_seconds: float = 4.096,
         mlp_ratio: float = 4.0,
         sigma_data: float = 0.5,
+        fine_depth: int = 0,
+        fine_width: int = 128,
+        fine_patch: int = 4,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         check_prediction_type(prediction_type)
         _check_geometry(num_mel_frames, patch, width, heads)
+        _check_fine(patch, fine_depth, fine_width, fine_patch)
         self.gradient_checkpointing = False
         self.prediction_type = prediction_type
         self.sigma_data = sigma_data
@@ -79,11 +88,14 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         self.encoder = ConditionEncoder(embed_width, width)
         self.summary_in = nn.Linear(width, width)
         self.time_in = nn.Sequential(nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
-        self.patch_in = nn.Linear(num_mels * patch, width)
-        self.modulation = _zeroed(nn.Linear(width, 6 * width))
+        self.level: PatchLevel | FineLevel = (
+            FineLevel(num_mels, patch, width, fine_patch, fine_width, fine_depth)
+            if fine_depth
+            else PatchLevel(num_mels, patch, width)
+        )
+        self.modulation = zeroed(nn.Linear(width, 6 * width))
         self.blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth))
-        self.modulation_out = _zeroed(nn.Linear(width, 2 * width))
-        self.patch_out = _zeroed(nn.Linear(width, num_mels * patch))
+        self.modulation_out = zeroed(nn.Linear(width, 2 * width))
         self.spectrum = _spectrum_head(width, num_mels)
 
     def forward(self, x_BMF: Tensor, timestep_B: Tensor, condition: Condition) -> Tensor:
@@ -99,9 +111,9 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         """
         require_matching(x_BMF, condition, self.config, multiple=self.patch)
         tokens_BSD, mask_BS = self.encoder(condition)
-        patches_BPD = self.patch_in(self._patches(x_BMF).to(self.patch_in.weight.dtype))
-        count = patches_BPD.shape[1]
         drive_BD = self._drive(timestep_B, tokens_BSD, mask_BS)
+        patches_BPD, carried = self.level.enter(x_BMF, drive_BD)
+        count = patches_BPD.shape[1]
         modulation_B6D = self.modulation(drive_BD).view(len(drive_BD), 6, -1)
         rotation = self._rotation(condition, count)
         mask_B11L = functional.pad(mask_BS, (0, count), value=True)[:, None, None]
@@ -109,9 +121,9 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         for block in self.blocks:
             h_BLD = self._run(block, h_BLD, modulation_B6D, rotation, mask_B11L)
         shift_B1D, scale_B1D = self.modulation_out(drive_BD)[:, None].chunk(2, dim=-1)
-        inner_BPC = self.patch_out(modulated(h_BLD[:, -count:], shift_B1D, scale_B1D).to(self.patch_out.weight.dtype))
+        inner_BMF = self.level.leave(modulated(h_BLD[:, -count:], shift_B1D, scale_B1D), carried, drive_BD)
         spectrum_BM1 = self._spectrum(timestep_B, tokens_BSD, mask_BS)[..., None]
-        return self._prediction(self._columns(inner_BPC) + spectrum_BM1, x_BMF, timestep_B)
+        return self._prediction(inner_BMF + spectrum_BM1, x_BMF, timestep_B)
 
     def _drive(self, timestep_B: Tensor, tokens_BSD: Tensor, mask_BS: Tensor) -> Tensor:
         """What modulates every block: the timestep plus the summary of the condition."""
@@ -138,16 +150,6 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         a_B, b_B = flow_coefficients(timestep_B / 1000.0, self.sigma_data)
         return (a_B[:, None, None] * x_BMF + b_B[:, None, None] * inner_BMF).to(x_BMF.dtype)
 
-    def _patches(self, x_BMF: Tensor) -> Tensor:
-        """(B, M, F) to (B, F / patch, M * patch)."""
-        batch, num_mels, frames = x_BMF.shape
-        return x_BMF.view(batch, num_mels, frames // self.patch, self.patch).transpose(1, 2).flatten(2)
-
-    def _columns(self, patches_BPC: Tensor) -> Tensor:
-        """The inverse of `_patches`."""
-        batch, count, _ = patches_BPC.shape
-        return patches_BPC.view(batch, count, -1, self.patch).transpose(1, 2).flatten(2)
-
     def _rotation(self, condition: Condition, num_patches: int) -> Rotation:
         """Places in patches: mel patches by index, timed tokens by their time, null and global ones unrotated."""
         timed_BS = condition.mask & (condition.times_s != GLOBAL_TIME_S)
@@ -157,19 +159,13 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         return rotation_at(place_BL, self.rotated_channels)
 
 
-def _zeroed(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
 def _spectrum_head(width: int, num_mels: int) -> nn.Sequential:
     """A short way from condition to spectrum: it learns which bands sound long before the blocks do."""
     hidden = 2 * width
     return nn.Sequential(
         nn.Linear(width + 1, hidden), nn.SiLU(),
         nn.Linear(hidden, hidden), nn.SiLU(),
-        _zeroed(nn.Linear(hidden, num_mels)),
+        zeroed(nn.Linear(hidden, num_mels)),
     )  # fmt: skip
 
 
@@ -178,3 +174,10 @@ def _check_geometry(num_mel_frames: int, patch: int, width: int, heads: int) -> 
         raise SpecError(f"num_mel_frames {num_mel_frames} must be a multiple of patch {patch}: change one of them")
     if heads < 1 or width % (4 * heads):
         raise SpecError(f"width {width} must be a multiple of 4 * heads = {4 * heads}: change one of them")
+
+
+def _check_fine(patch: int, depth: int, width: int, fine_patch: int) -> None:
+    if depth < 0 or width < 1:
+        raise SpecError(f"fine_depth {depth} must be 0 or more and fine_width {width} at least 1: change them")
+    if depth and (fine_patch < 1 or patch % fine_patch):
+        raise SpecError(f"patch {patch} must be a multiple of fine_patch {fine_patch}: change one of them")

@@ -77,7 +77,7 @@ class ClipSonicPipeline(DiffusionPipeline):
         mel_std: Any = (),
         clip_name: str = "tiny",
         num_inference_steps: int = 24,
-        guidance_scale: float = 3.0,
+        guidance_scale: float = 1.5,
     ) -> None:
         super().__init__()
         spec = segment if isinstance(segment, SegmentSpec) else SegmentSpec.from_dict(dict(segment or {}))

@@ -61,7 +61,7 @@ def _is_single(kind: str, value: Any) -> bool:
 def check_options(scale: float, negative_text: str | None, video_tokens: str, output_type: str) -> None:
     """Raises UsageError for an unknown word, a guidance that is not finite, or one that ignores the negative text."""
     if not math.isfinite(scale):
-        raise UsageError(f"guidance_scale {scale} must be a finite number: 1 is without guidance, 2 to 6 are usual")
+        raise UsageError(f"guidance_scale {scale} must be a finite number: 1 is without guidance, 1.5 to 4 are usual")
     if negative_text is not None and scale == 1.0:
         raise UsageError("negative_text has no effect at guidance_scale 1: give a scale above 1")
     _check_choice("video_tokens", video_tokens, ("timed", "pooled"))

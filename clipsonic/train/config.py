@@ -29,16 +29,23 @@ class DiTConfig:
         width: model width D.
         depth: number of blocks.
         heads: attention heads; must divide the width.
+        fine_depth: convolution blocks over short patches before and again after the transformer; 0 for none.
+        fine_width: channels of these blocks.
+        fine_patch: mel columns per position of these blocks; must divide the patch.
     """
 
     patch: int = 32
     width: int = 256
-    depth: int = 4
+    depth: int = 3
     heads: int = 4
+    fine_depth: int = 2
+    fine_width: int = 128
+    fine_patch: int = 4
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            _require(value >= 1, f"model.dit.{name}", value, "at least 1")
+            least = 0 if name == "fine_depth" else 1
+            _require(value >= least, f"model.dit.{name}", value, f"at least {least}")
         _require(self.width % self.heads == 0, "model.dit.width", self.width, f"a multiple of the {self.heads} heads")
 
 
@@ -147,7 +154,7 @@ class ConditionConfig:
     global_share: float = 2.0
     pooled_share: float = 1.0
     timed_share: float = 1.0
-    embed_noise_std: float = 0.0
+    embed_noise_std: float = 0.4
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.dropout < 1.0, "condition.dropout", self.dropout, "from 0 to below 1")

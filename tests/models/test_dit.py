@@ -23,6 +23,16 @@ SMALL = {
 }
 
 
+FINE = {"fine_depth": 1, "fine_width": 8, "fine_patch": 2}
+
+
+@pytest.fixture(params=[{}, FINE], ids=["patches", "fine"], autouse=True)
+def level(request, monkeypatch):
+    """Every promise holds with one linear layer around the transformer and with the fine level."""
+    for name, value in request.param.items():
+        monkeypatch.setitem(SMALL, name, value)
+
+
 def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch_generator(seed, "test.dit"))
 
@@ -45,14 +55,6 @@ def inputs(batch=3):
 @torch.no_grad()
 def test_it_answers_in_the_shape_of_the_mel():
     assert trained()(*inputs()).shape == (3, 8, 32)
-
-
-@torch.no_grad()
-def test_patching_and_unpatching_are_inverse():
-    network, x = trained(), draw(2, 8, 32)
-    assert network._patches(x).shape == (2, 8, 32)
-    assert torch.equal(network._columns(network._patches(x)), x)
-    assert torch.equal(network._patches(x)[:, 0], x[:, :, :4].flatten(1))  # one token is four neighbouring columns
 
 
 @torch.no_grad()
@@ -202,7 +204,10 @@ def test_the_default_has_about_7_m_parameters():
 
 @pytest.mark.parametrize(
     "change",
-    [{"patch": 5}, {"patch": 0}, {"width": 36}, {"heads": 3}, {"num_mel_frames": 33}, {"prediction_type": "x0"}],
+    [
+        *({"patch": 5}, {"patch": 0}, {"width": 36}, {"heads": 3}, {"num_mel_frames": 33}, {"prediction_type": "x0"}),
+        *({"fine_patch": 3, "fine_depth": 1}, {"fine_depth": -1}, {"fine_width": 0}),
+    ],
 )
 def test_geometry_that_does_not_divide_is_refused(change):
     with pytest.raises(SpecError, match=str(next(iter(change.values())))):

@@ -1,0 +1,133 @@
+"""Between mel columns and the transformer's tokens: one linear layer, or a finer level with memory of its columns.
+
+`PatchLevel` is DiT's own: a token is a patch of columns. `FineLevel` is the outer level of an hourglass (Crowson et al.
+2024, "Scalable high-resolution pixel-space image synthesis with hourglass diffusion transformers", arXiv 2401.11605):
+convolutions over short patches see onsets and steady tones wherever in a token they fall, and carry them past the
+transformer, which is left with what needs the whole segment. Guarantee: batch items never see each other. Price of the
+fine level: about as much as one and a half blocks of the transformer; a position sees at most
+2 * depth * (kernel // 2) * fine_patch columns around it without the transformer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from clipsonic.models.blocks import modulated
+
+_KERNEL = 7
+_MLP_RATIO = 2
+_FIRST_GATE = 0.5
+"""Of a new convolution block: with gates of zero the level would begin as a linear layer and learn to see late."""
+
+
+class PatchLevel(nn.Module):
+    """One linear layer in, one out.
+
+    Args:
+        num_mels: M.
+        patch: mel columns per token.
+        width: D.
+    """
+
+    def __init__(self, num_mels: int, patch: int, width: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.patch_in = nn.Linear(num_mels * patch, width)
+        self.patch_out = zeroed(nn.Linear(width, num_mels * patch))
+
+    def enter(self, x_BMF: Tensor, drive_BD: Tensor) -> tuple[Tensor, None]:
+        """Tokens (B, F / patch, D); there is nothing to carry past the transformer."""
+        return self.patch_in(to_patches(x_BMF, self.patch).to(self.patch_in.weight.dtype)), None
+
+    def leave(self, h_BPD: Tensor, carried: None, drive_BD: Tensor) -> Tensor:
+        """Columns (B, M, F) from the transformer's normalised output."""
+        return to_columns(self.patch_out(h_BPD.to(self.patch_out.weight.dtype)), self.patch)
+
+
+class FineLevel(nn.Module):
+    """Convolution blocks over short patches before and after the transformer.
+
+    Args:
+        num_mels: M.
+        patch: mel columns per token; a multiple of fine_patch.
+        width: D.
+        fine_patch: mel columns per position of this level.
+        fine_width: channels C of this level.
+        fine_depth: blocks on the way in, and on the way out.
+    """
+
+    def __init__(
+        self, num_mels: int, patch: int, width: int, fine_patch: int, fine_width: int, fine_depth: int
+    ) -> None:
+        super().__init__()
+        self.fine_patch, self.group = fine_patch, patch // fine_patch
+        self.patch_in = nn.Linear(num_mels * fine_patch, fine_width)
+        self.before = nn.ModuleList(FineBlock(fine_width) for _ in range(fine_depth))
+        self.merge = nn.Linear(self.group * fine_width, width)
+        self.split = nn.Linear(width, self.group * fine_width, bias=False)  # no place in a token is special
+        self.after = nn.ModuleList(FineBlock(fine_width) for _ in range(fine_depth))
+        self.modulation = zeroed(nn.Linear(width, 3 * fine_width))
+        self.modulation_out = zeroed(nn.Linear(width, 2 * fine_width))
+        self.patch_out = zeroed(nn.Linear(fine_width, num_mels * fine_patch))
+
+    def enter(self, x_BMF: Tensor, drive_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, F / patch, D), and what is carried past the transformer (B, F / fine_patch, C)."""
+        fine_BQC = self.patch_in(to_patches(x_BMF, self.fine_patch).to(self.patch_in.weight.dtype))
+        modulation_B3C = self.modulation(drive_BD).unflatten(1, (3, -1))
+        for block in self.before:
+            fine_BQC = block(fine_BQC, modulation_B3C)
+        return self.merge(fine_BQC.unflatten(1, (-1, self.group)).flatten(2)), fine_BQC
+
+    def leave(self, h_BPD: Tensor, carried: Tensor, drive_BD: Tensor) -> Tensor:
+        """Columns (B, M, F) from the transformer's normalised output."""
+        fine_BQC = carried + self.split(h_BPD.to(self.split.weight.dtype)).view(carried.shape)
+        modulation_B3C = self.modulation(drive_BD).unflatten(1, (3, -1))
+        for block in self.after:
+            fine_BQC = block(fine_BQC, modulation_B3C)
+        shift_B1C, scale_B1C = self.modulation_out(drive_BD)[:, None].chunk(2, dim=-1)
+        out_BQC = modulated(fine_BQC, shift_B1C, scale_B1C).to(self.patch_out.weight.dtype)
+        return to_columns(self.patch_out(out_BQC), self.fine_patch)
+
+
+class FineBlock(nn.Module):
+    """A ConvNeXt block (Liu et al. 2022, arXiv 2201.03545) whose norm is modulated as in the transformer.
+
+    Args:
+        width: C.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.near = nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2, groups=width)
+        self.mlp_in = nn.Linear(width, _MLP_RATIO * width)
+        self.mlp_out = nn.Linear(_MLP_RATIO * width, width)
+        offsets = torch.zeros(3, width)
+        offsets[2] = _FIRST_GATE
+        self.offsets = nn.Parameter(offsets)
+
+    def forward(self, h_BQC: Tensor, modulation_B3C: Tensor) -> Tensor:
+        """h (B, Q, C) to the same shape; `modulation_B3C` is shared by all blocks."""
+        shift_B1C, scale_B1C, gate_B1C = (modulation_B3C + self.offsets)[:, :, None].unbind(dim=1)
+        near_BQC = self.near(h_BQC.transpose(1, 2)).transpose(1, 2)
+        hidden = functional.gelu(self.mlp_in(modulated(near_BQC, shift_B1C, scale_B1C)), approximate="tanh")
+        out_BQC: Tensor = h_BQC + gate_B1C * self.mlp_out(hidden)
+        return out_BQC
+
+
+def to_patches(x_BMF: Tensor, patch: int) -> Tensor:
+    """(B, M, F) to (B, F / patch, M * patch)."""
+    return x_BMF.unflatten(2, (-1, patch)).transpose(1, 2).flatten(2)
+
+
+def to_columns(patches_BPC: Tensor, patch: int) -> Tensor:
+    """The inverse of `to_patches`."""
+    return patches_BPC.unflatten(2, (-1, patch)).transpose(1, 2).flatten(2)
+
+
+def zeroed(layer: nn.Linear) -> nn.Linear:
+    """The same layer, answering zero until it is trained."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,58 @@
+"""The levels around the transformer: patches are reversible, and the fine level treats every place alike."""
+
+import pytest
+import torch
+
+from clipsonic.models.levels import FineLevel, to_columns, to_patches
+from clipsonic.seeding import torch_generator
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, generator=torch_generator(seed, "test.levels"))
+
+
+@pytest.mark.parametrize("patch", [1, 4, 16])
+def test_patching_and_unpatching_are_inverse(patch):
+    x = draw(2, 8, 32)
+    patches = to_patches(x, patch)
+    assert patches.shape == (2, 32 // patch, 8 * patch)
+    assert torch.equal(to_columns(patches, patch), x)
+    assert torch.equal(patches[:, 0], x[:, :, :patch].flatten(1))  # one token is neighbouring columns
+
+
+@pytest.fixture
+def fine():
+    torch.manual_seed(0)
+    level = FineLevel(num_mels=8, patch=8, width=16, fine_patch=2, fine_width=12, fine_depth=2).eval()
+    with torch.no_grad():
+        for weights in (level.patch_out.weight, level.modulation.weight, level.modulation_out.weight):
+            weights.copy_(draw(*weights.shape, seed=1) * 0.1)
+    return level
+
+
+@torch.no_grad()
+def test_a_sound_that_comes_one_position_later_is_answered_one_position_later(fine):
+    x, drive, silent = draw(1, 8, 160), draw(1, 16, seed=2), torch.zeros(1, 20, 16)
+    later = torch.roll(x, fine.fine_patch, dims=2)
+    early, late = (fine.leave(silent, fine.enter(mel, drive)[1], drive) for mel in (x, later))
+    inside = slice(40, 120)  # further from the ends than the 4 x 3 positions of 2 columns that the blocks see
+    shifted = torch.roll(early, fine.fine_patch, dims=2)
+    torch.testing.assert_close(late[..., inside], shifted[..., inside], atol=1e-5, rtol=0)
+
+
+def test_without_the_transformer_a_column_sees_its_neighbourhood_and_no_further(fine):
+    x = draw(1, 8, 160).requires_grad_()
+    drive, silent = draw(1, 16, seed=2), torch.zeros(1, 20, 16)
+    fine.leave(silent, fine.enter(x, drive)[1], drive)[0, :, 80].sum().backward()
+    seen = x.grad[0].abs().amax(dim=0).nonzero().flatten()
+    reach = 2 * 2 * 3 * fine.fine_patch  # blocks x positions to a side x columns
+    assert seen.min() == 80 - reach
+    assert seen.max() == 81 + reach
+
+
+@torch.no_grad()
+def test_the_transformer_reaches_every_column(fine):
+    x, drive = draw(1, 8, 160), draw(1, 16, seed=2)
+    carried = fine.enter(x, drive)[1]
+    changed = fine.leave(draw(1, 20, 16, seed=3), carried, drive) - fine.leave(torch.zeros(1, 20, 16), carried, drive)
+    assert changed.abs().amax(dim=(0, 1)).min() > 0
