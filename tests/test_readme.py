@@ -28,8 +28,8 @@ NEEDS_A_DOWNLOAD_OR_A_GPU = ("ViT-L-14:openai", "--config base")
 
 
 def table_of(text: str) -> list[str]:
-    """The rows of the first Markdown table that begins with what the judge says."""
-    rows = text[text.index("| prompt | named rightly") :].split("\n\n")[0]
+    """The rows of the table that `clipsonic evaluate` wrote."""
+    rows = text[text.index("| prompt | ") :].split("\n\n")[0]
     return rows.splitlines()
 
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation: report.json, a printed table, and one HTML page with players that stands alone.
+"""The report of an evaluation: report.json, a table, and one HTML page with players that stands alone.
 
 Guarantee: every figure of the table and of the page is a number of report.json; the page loads nothing from anywhere,
 and stays below `MAX_PAGE_BYTES` by leaving out the last examples, which it then says.
@@ -27,7 +27,7 @@ from clipsonic.files import write_whole
 from clipsonic.specs import MelSpec
 
 MAX_PAGE_BYTES = 25_000_000
-REPORT_NAME, PAGE_NAME = "report.json", "index.html"
+REPORT_NAME, TABLE_NAME, PAGE_NAME = "report.json", "table.md", "index.html"
 
 
 @dataclass(frozen=True)
@@ -182,21 +182,33 @@ def cells(row: Mapping[str, Any], columns: Sequence[Column]) -> list[str]:
 
 def table_text(numbers: Mapping[str, Any]) -> str:
     """The table for a terminal."""
-    columns = columns_of(numbers)
-    lines = [["", *headings(numbers)]]
-    lines += [[row["label"], *cells(row, columns)] for row in numbers["rows"]]
+    lines = _lines(numbers)
     widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
     padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     notes = [f"skipped: {skipped['label']} ({skipped['reason']})" for skipped in numbers["skipped"]]
     return "\n".join([*padded, *numbers["sentences"], *notes])
 
 
+def table_markdown(numbers: Mapping[str, Any]) -> str:
+    """The table for a card or a README."""
+    head, *rows = (" | ".join(line) for line in _lines(numbers, corner="prompt"))
+    rule = "---|" * (1 + len(columns_of(numbers)))
+    return "\n".join([f"| {head} |", f"|{rule}", *(f"| {row} |" for row in rows)]) + "\n"
+
+
+def _lines(numbers: Mapping[str, Any], corner: str = "") -> list[list[str]]:
+    """Headings and rows as written cells."""
+    columns = columns_of(numbers)
+    return [[corner, *headings(numbers)], *([row["label"], *cells(row, columns)] for row in numbers["rows"])]
+
+
 def write_report(folder: str | Path, result: Evaluation) -> dict[str, str]:
-    """Write report.json and index.html, each whole; returns their paths as {"report", "page"}."""
+    """Write report.json, table.md and index.html, each whole; returns the paths as {"report", "page"}."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result.numbers, indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / REPORT_NAME, text.encode() + b"\n")
+    write_whole(folder / TABLE_NAME, table_markdown(result.numbers))
     write_whole(folder / PAGE_NAME, render_page(result).encode())
     return {"report": str(folder / REPORT_NAME), "page": str(folder / PAGE_NAME)}
 

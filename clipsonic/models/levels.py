@@ -37,11 +37,12 @@ class PatchLevel(nn.Module):
         self.patch_in = nn.Linear(num_mels * patch, width)
         self.patch_out = zeroed(nn.Linear(width, num_mels * patch))
 
-    def enter(self, x_BMF: Tensor, drive_BD: Tensor) -> tuple[Tensor, None]:
-        """Tokens (B, F / patch, D); there is nothing to carry past the transformer."""
-        return self.patch_in(to_patches(x_BMF, self.patch).to(self.patch_in.weight.dtype)), None
+    def enter(self, x_BMF: Tensor, drive_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, F / patch, D), and nothing to carry past the transformer."""
+        tokens_BPD = self.patch_in(to_patches(x_BMF, self.patch).to(self.patch_in.weight.dtype))
+        return tokens_BPD, tokens_BPD[:, :, :0]
 
-    def leave(self, h_BPD: Tensor, carried: None, drive_BD: Tensor) -> Tensor:
+    def leave(self, h_BPD: Tensor, carried: Tensor, drive_BD: Tensor) -> Tensor:
         """Columns (B, M, F) from the transformer's normalised output."""
         return to_columns(self.patch_out(h_BPD.to(self.patch_out.weight.dtype)), self.patch)
 
@@ -118,12 +119,14 @@ class FineBlock(nn.Module):
 
 def to_patches(x_BMF: Tensor, patch: int) -> Tensor:
     """(B, M, F) to (B, F / patch, M * patch)."""
-    return x_BMF.unflatten(2, (-1, patch)).transpose(1, 2).flatten(2)
+    batch, num_mels, frames = x_BMF.shape
+    return x_BMF.view(batch, num_mels, frames // patch, patch).transpose(1, 2).flatten(2)
 
 
 def to_columns(patches_BPC: Tensor, patch: int) -> Tensor:
     """The inverse of `to_patches`."""
-    return patches_BPC.unflatten(2, (-1, patch)).transpose(1, 2).flatten(2)
+    batch, count, _ = patches_BPC.shape
+    return patches_BPC.view(batch, count, -1, patch).transpose(1, 2).flatten(2)
 
 
 def zeroed(layer: nn.Linear) -> nn.Linear:

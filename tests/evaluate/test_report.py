@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipsonic.evaluate.report import Evaluation, Example, Sound, columns_of, render_page, table_text, write_report
+from clipsonic.evaluate.report import (
+    Evaluation,
+    Example,
+    Sound,
+    columns_of,
+    render_page,
+    table_markdown,
+    table_text,
+    write_report,
+)
 from clipsonic.specs import MelSpec
 
 RATE_HZ = 16000
@@ -93,7 +102,7 @@ def test_the_report_holds_the_numbers_and_the_page_shows_them(tmp_path: Path) ->
     assert "bee called violin 25 %" in page
     assert "the pipeline has no text prior" in page
     assert "videos without a law: 4" in page
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["index.html", "report.json"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["index.html", "report.json", "table.md"]
 
 
 def test_the_printed_table_has_a_line_for_every_row_and_a_dash_where_there_is_no_figure() -> None:
@@ -102,6 +111,14 @@ def test_the_printed_table_has_a_line_for_every_row_and_a_dash_where_there_is_no
     assert "63.7% (59% to 69%)" in lines[1]
     assert lines[2].split() == ["chance"] + ["–"] * 6
     assert "skipped: text, prior (the pipeline has no text prior)" in lines
+
+
+def test_the_markdown_table_has_the_cells_of_the_printed_one() -> None:
+    head, rule, *rows = table_markdown(numbers()).splitlines()
+    assert head.startswith("| prompt | named rightly | sounds |")
+    assert rule == "|" + "---|" * 7
+    assert "| 63.7% (59% to 69%) |" in rows[0]
+    assert len({line.count("|") for line in (head, rule, *rows)}) == 1
 
 
 def test_the_judges_own_accuracy_stands_beside_its_figures() -> None:
