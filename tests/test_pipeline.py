@@ -492,7 +492,7 @@ def test_saving_into_a_used_folder_replaces_the_pipeline_and_leaves_the_rest(tmp
     for seed in (1, 2):
         make_pipeline("toy/1", make_denoiser(seed=seed)).save_pretrained(tmp_path / "P")
     loaded = ClipSonicPipeline.from_pretrained(tmp_path / "P")
-    assert torch.equal(loaded.denoiser.patch_in.weight, make_denoiser(seed=2).patch_in.weight)
+    assert torch.equal(loaded.denoiser.level.patch_in.weight, make_denoiser(seed=2).level.patch_in.weight)
     assert (tmp_path / "P" / "logs" / "run").read_text() == "kept"
     assert [entry.name for entry in tmp_path.iterdir()] == ["P"]
 
@@ -518,11 +518,11 @@ def _edit_weights(folder: Path, change: str) -> None:
     path = folder / "denoiser" / "diffusion_pytorch_model.safetensors"
     weights = load_file(path)
     if change == "missing":
-        del weights["patch_in.weight"]
+        del weights["level.patch_in.weight"]
     elif change == "unknown":
         weights["stranger"] = torch.zeros(2)
     else:
-        weights["patch_in.weight"] = weights["patch_in.weight"][:, :-1].contiguous()
+        weights["level.patch_in.weight"] = weights["level.patch_in.weight"][:, :-1].contiguous()
     save_file(weights, path, metadata={"format": "pt"})
 
 
@@ -541,9 +541,9 @@ BREAKS = {
     "no denoiser config": (lambda folder: (folder / "denoiser" / "config.json").unlink(), "cannot be loaded"),
     "no scheduler": (lambda folder: shutil.rmtree(folder / "scheduler"), "cannot be loaded"),
     "no segment": (lambda folder: _edit_json(folder / "model_index.json", segment=None), "SegmentSpec"),
-    "missing key": (lambda folder: _edit_weights(folder, "missing"), "missing: patch_in.weight"),
+    "missing key": (lambda folder: _edit_weights(folder, "missing"), "missing: level.patch_in.weight"),
     "unknown key": (lambda folder: _edit_weights(folder, "unknown"), "unknown: stranger"),
-    "wrong shape": (lambda folder: _edit_weights(folder, "shape"), "patch_in.weight"),
+    "wrong shape": (lambda folder: _edit_weights(folder, "shape"), "level.patch_in.weight"),
     "cut weights": (
         lambda folder: (folder / "denoiser" / "diffusion_pytorch_model.safetensors").write_bytes(b"\x10" * 40),
         "cannot be",
