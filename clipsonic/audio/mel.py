@@ -15,6 +15,8 @@ from torch.nn import functional
 from clipsonic.errors import SpecError
 from clipsonic.specs import MelSpec, mel_band_edges_hz
 
+_LEAST_POWER = 1e-20
+
 
 def mel_filterbank(spec: MelSpec) -> Tensor:
     """Triangular filters (M, n_fft // 2 + 1), float32, each scaled by 2 / its bandwidth in Hz (Slaney's area norm)."""
@@ -67,5 +69,7 @@ class LogMel(nn.Module):
             )
             # on the CPU torch.abs of a complex tensor takes a third of the whole extraction, this a tenth
             real, imaginary = torch.view_as_real(spectrum).unbind(-1)
-            magnitude = torch.addcmul(real * real, imaginary, imaginary).sqrt()
-            return (self.filterbank @ magnitude).clamp_min(spec.log_floor).log()
+            power = torch.addcmul(real * real, imaginary, imaginary)
+            if power.requires_grad:  # the root's slope at 0 is infinite, and silence has bins of exactly 0
+                power = power.clamp_min(_LEAST_POWER)
+            return (self.filterbank @ power.sqrt()).clamp_min(spec.log_floor).log()

@@ -7,7 +7,6 @@ Price: about 4 ms per pair and step on two cores for the bundled architecture.
 
 from __future__ import annotations
 
-import io
 import math
 import sys
 import time
@@ -21,10 +20,9 @@ from tqdm import tqdm
 from clipsonic.clip.batches import BatchMaker
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.clip.open_clip import encode_captions
-from clipsonic.errors import CheckpointError, TrainingError, UsageError
-from clipsonic.files import write_whole
+from clipsonic.errors import TrainingError, UsageError
+from clipsonic.resumable import learning_rate_factor, load_state, save_state
 
-CHECKPOINT_FILE = "training.pt"
 _MAX_LOGIT_SCALE = math.log(100.0)
 
 
@@ -54,13 +52,6 @@ class TrainSettings:
                 f"steps {self.num_steps}, batch size {self.batch_size} and rate {self.learning_rate} "
                 "must be at least 1, at least 2 and above 0"
             )
-
-
-def learning_rate_factor(progress: float, warmup_share: float) -> float:
-    """Linear rise over the warm-up, then a cosine from 1 to 0; `progress` in [0, 1]."""
-    if progress < warmup_share:
-        return progress / warmup_share
-    return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (progress - warmup_share) / (1.0 - warmup_share))))
 
 
 class ClipTrainer:
@@ -141,34 +132,22 @@ class ClipTrainer:
 
     def save_checkpoint(self, folder: Path) -> None:
         """Everything the rest of the run needs, written whole."""
-        buffer = io.BytesIO()
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "facts": self.facts}
-        torch.save({**state, "step": self.step, "seconds": self.seconds}, buffer)
-        write_whole(folder / CHECKPOINT_FILE, buffer.getvalue())
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        save_state(folder, {**state, "step": self.step, "seconds": self.seconds}, self.facts)
 
     def resume(self, folder: Path) -> bool:
         """Continue from the checkpoint in `folder`, if there is one.
 
         Raises:
-            CheckpointError: the checkpoint is broken.
+            CheckpointError: the checkpoint is damaged.
             UsageError: it belongs to another run.
         """
-        path = folder / CHECKPOINT_FILE
-        if not path.is_file():
+        state = load_state(folder, self.facts, self.embedder.device)
+        if state is None:
             return False
-        try:
-            state = torch.load(path, map_location=self.embedder.device, weights_only=True)
-            facts, self.step, self.seconds = state["facts"], state["step"], state["seconds"]
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError) as error:
-            raise CheckpointError(f"{path} is damaged ({error}): remove it or give --resume never") from None
-        if other := [key for key in self.facts if facts.get(key) != self.facts[key]]:
-            key = other[0]
-            raise UsageError(
-                f"{path} was made with {key} {facts.get(key)}, not {self.facts[key]}: "
-                "give the same options, another --out, or --resume never"
-            )
         self.model.load_state_dict(state["model"], strict=True)
         self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
         return True
 
 

@@ -22,10 +22,11 @@ from clipsonic.clip.batches import BatchMaker, caption_bank
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.clip.measure import kind_naming, own_caption_accuracy, probe_r2
 from clipsonic.clip.pairs import PairTable, load_table
-from clipsonic.clip.train import CHECKPOINT_FILE, ClipTrainer, TrainSettings
+from clipsonic.clip.train import ClipTrainer, TrainSettings
 from clipsonic.clip.vocabulary import packed, short_merges
 from clipsonic.errors import UsageError
 from clipsonic.resources import bundled_path
+from clipsonic.resumable import CHECKPOINT_FILE
 from clipsonic.seeding import numpy_rng, seed_for
 
 _PROBE_PAIRS = 4000

@@ -15,10 +15,10 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from clipsonic.clip.train import learning_rate_factor
 from clipsonic.errors import TrainingError, UsageError
 from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.embeds import EmbedPairs
+from clipsonic.resumable import learning_rate_factor
 from clipsonic.seeding import numpy_rng, torch_generator
 
 

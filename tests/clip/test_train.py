@@ -14,10 +14,11 @@ from clipsonic.clip import open_clip as door
 from clipsonic.clip.batches import BatchMaker, caption_bank
 from clipsonic.clip.embedder import CARD_FILE
 from clipsonic.clip.pairs import load_table
-from clipsonic.clip.train import CHECKPOINT_FILE, ClipTrainer, TrainSettings, learning_rate_factor
+from clipsonic.clip.train import ClipTrainer, TrainSettings
 from clipsonic.clip.train_command import build_parser, run
 from clipsonic.clip.vocabulary import packed, short_merges
 from clipsonic.errors import CheckpointError, CorpusError, TrainingError, UsageError
+from clipsonic.resumable import CHECKPOINT_FILE, learning_rate_factor
 
 COLORS = {"red": (210, 40, 40), "green": (40, 170, 60), "blue": (50, 70, 210), "yellow": (230, 210, 40)}
 SHAPES = ("disc", "box")

@@ -1,0 +1,44 @@
+"""How far a wave is from the true one, to a vocoder in training: magnitudes at several resolutions, and the mel.
+
+Guarantee: zero for equal waves, finite for silent ones; a pure function. Price: three short-time transforms of each.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.linalg import vector_norm as norm
+
+from clipsonic.audio.mel import LogMel
+
+RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
+"""FFT length and hop of each transform, in samples."""
+_FLOOR = 1e-5
+
+
+def spectral_loss(made_BT: Tensor, true_BT: Tensor, resolutions: tuple[tuple[int, int], ...] = RESOLUTIONS) -> Tensor:
+    """Multi-resolution STFT loss (Yamamoto et al. 2020, arXiv 1910.11480, eq. 4 to 7), a scalar.
+
+    Per resolution: the distance of magnitudes relative to the true ones, plus the mean distance of their logs.
+    """
+    total = made_BT.new_zeros(())
+    for n_fft, hop in resolutions:
+        made, true = magnitudes(made_BT, n_fft, hop), magnitudes(true_BT, n_fft, hop)
+        convergence = norm(true - made, dim=(1, 2)) / norm(true, dim=(1, 2)).clamp_min(1.0)
+        distance = (true.clamp_min(_FLOOR).log() - made.clamp_min(_FLOOR).log()).abs().mean(dim=(1, 2))
+        total = total + (convergence + distance).mean()
+    return total / len(resolutions)
+
+
+def mel_loss(log_mel: LogMel, made_BT: Tensor, true_BMF: Tensor) -> Tensor:
+    """Mean distance of log-mels, a scalar."""
+    distance: Tensor = (log_mel(made_BT) - true_BMF).abs().mean()
+    return distance
+
+
+def magnitudes(wave_BT: Tensor, n_fft: int, hop: int) -> Tensor:
+    """Short-time magnitudes (B, K, F) with a Hann window; the gradient stays finite where there is silence."""
+    window = torch.hann_window(n_fft, device=wave_BT.device)
+    spectrum = torch.stft(wave_BT, n_fft, hop, window=window, return_complex=True)
+    real, imaginary = torch.view_as_real(spectrum).unbind(-1)
+    return (real * real + imaginary * imaginary + _FLOOR**2).sqrt()

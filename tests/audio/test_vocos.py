@@ -1,0 +1,78 @@
+"""The neural vocoder: its inverse transform is exact, its first guess is near, its shapes and weights keep."""
+
+import pytest
+import torch
+
+from clipsonic.audio.mel import LogMel, edge_padding
+from clipsonic.audio.vocos import Vocos
+from clipsonic.errors import SpecError
+from clipsonic.seeding import torch_generator
+
+SMALL = {"n_fft": 256, "hop_length": 64, "num_mels": 20, "width": 16, "hidden": 32, "depth": 2}
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch_generator(seed, "test.vocos"))
+
+
+def small(**change):
+    torch.manual_seed(0)
+    return Vocos(**{**SMALL, **change}).eval()
+
+
+def columns(wave, spec):
+    padding = edge_padding(spec)
+    padded = torch.nn.functional.pad(wave, (padding, padding), mode="reflect")
+    return torch.fft.rfft(padded.unfold(1, spec.n_fft, spec.hop_length) * torch.hann_window(spec.n_fft))
+
+
+@pytest.mark.parametrize("change", [{}, {"n_fft": 1024, "hop_length": 256, "num_mels": 64}])
+def test_the_inverse_transform_gives_back_the_wave(change):
+    vocoder, wave = small(**change), 0.1 * noise(2, 4096)
+    back = vocoder.inverse_stft(columns(wave, vocoder.spec))
+    assert back.shape == wave.shape
+    torch.testing.assert_close(back, wave, atol=1e-5, rtol=0)  # 1e-6 measured in float32
+
+
+def test_a_flat_spectrum_spread_from_its_mel_is_flat_again():
+    vocoder = small()
+    magnitude = torch.full((1, 3, 129), 0.25)
+    mel = magnitude @ LogMel(vocoder.spec).filterbank.T
+    seen = LogMel(vocoder.spec).filterbank.sum(dim=0) > 0
+    torch.testing.assert_close((mel @ vocoder.spread)[..., seen], magnitude[..., seen], rtol=1e-5, atol=0)
+
+
+@torch.no_grad()
+def test_a_sound_has_exactly_its_columns_and_stays_within_full_scale():
+    vocoder = small()
+    wave = vocoder(noise(3, 20, 50) + 8.0)
+    assert wave.shape == (3, 50 * 64)
+    assert wave.abs().max() == 1.0  # it is far too loud and was clipped
+
+
+@torch.no_grad()
+def test_batched_equals_single():
+    vocoder, mel = small(), noise(3, 20, 50) - 4.0
+    for one, wave in zip(mel, vocoder(mel), strict=True):
+        torch.testing.assert_close(vocoder(one[None])[0], wave, atol=1e-5, rtol=0)
+
+
+def test_every_parameter_learns():
+    vocoder = small().train()
+    vocoder(noise(2, 20, 30) - 4.0).square().sum().backward()
+    assert [name for name, value in vocoder.named_parameters() if value.grad is None or not value.grad.any()] == []
+
+
+@torch.no_grad()
+def test_saved_and_reloaded_it_sounds_the_same(tmp_path):
+    vocoder, mel = small(), noise(1, 20, 30) - 4.0
+    vocoder.save_pretrained(tmp_path)
+    again = Vocos.from_pretrained(tmp_path).eval()
+    assert again.spec == vocoder.spec
+    assert torch.equal(again(mel), vocoder(mel))
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (1, 19, 30), (1, 20, 0)])
+def test_what_is_no_mel_of_its_space_is_refused(shape):
+    with pytest.raises(SpecError, match=r"must be \(B, 20, F\)"):
+        small()(torch.zeros(shape))

@@ -1,0 +1,133 @@
+"""Training a vocoder: its loss is a distance, its batches follow the seed, a killed run continues bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clipsonic.audio.mel import LogMel
+from clipsonic.audio.vocos import Vocos
+from clipsonic.audio.wave import write_audio
+from clipsonic.errors import CorpusError, UsageError
+from clipsonic.seeding import numpy_rng, torch_generator
+from clipsonic.train.vocoder import VocoderSettings, VocoderTrainer
+from clipsonic.train.vocoder_data import Bank, batches, real_bank, source_of
+from clipsonic.train.vocoder_loss import mel_loss, spectral_loss
+from clipsonic.train.vocoder_measure import log_spectral_distance_db, measure_vocoder
+
+SMALL = {"n_fft": 256, "hop_length": 64, "num_mels": 20, "width": 16, "hidden": 32, "depth": 2}
+SETTINGS = {"num_steps": 8, "batch_size": 2, "crop_s": 0.3, "checkpoint_s": 0.0}
+
+
+def tones(count: int, seconds: float = 1.0) -> list[np.ndarray]:
+    """Decaying tones over a little noise, int16."""
+    time_s = np.arange(round(16000 * seconds)) / 16000
+    rng = numpy_rng(0, "test.vocoder")
+    decay, noise = np.exp(-3 * time_s), rng.normal(0, 60, (count, len(time_s)))
+    tone = [8000 * np.sin(2 * np.pi * 220 * (1 + n) * time_s) * decay for n in range(count)]
+    return [(one + rest).astype(np.int16) for one, rest in zip(tone, noise, strict=True)]
+
+
+def small() -> Vocos:
+    torch.manual_seed(0)
+    vocoder: Vocos = Vocos(**SMALL)
+    return vocoder
+
+
+def trainer(**change: float) -> VocoderTrainer:
+    return VocoderTrainer(small(), [Bank("corpus", tones(4), [])], VocoderSettings(**{**SETTINGS, **change}), {})
+
+
+def test_the_loss_is_nothing_for_equal_waves_and_grows_with_the_difference() -> None:
+    wave = 0.1 * torch.randn(2, 8000, generator=torch_generator(0, "test.vocoder"))
+    other = 0.1 * torch.randn(2, 8000, generator=torch_generator(1, "test.vocoder"))
+    assert spectral_loss(wave, wave) == 0.0
+    assert 0.0 < spectral_loss(wave + 0.01 * other, wave) < spectral_loss(other, wave) < spectral_loss(5 * other, wave)
+
+
+def test_silence_has_a_finite_loss_and_gradient() -> None:
+    made = torch.zeros(1, 8000, requires_grad=True)
+    log_mel, tone = LogMel(small().spec), torch.full((1, 8000), 0.1)
+    loss = (
+        spectral_loss(made, torch.zeros(1, 8000)) + spectral_loss(made, tone) + mel_loss(log_mel, made, log_mel(tone))
+    )
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(made.grad).all()  # type: ignore[arg-type]
+
+
+def test_doubling_the_amplitude_is_a_log_spectral_distance_of_6_db() -> None:
+    wave = 0.1 * torch.randn(1, 8000, generator=torch_generator(0, "test.vocoder"))
+    assert log_spectral_distance_db(2 * wave, wave, small().spec) == pytest.approx(6.02, abs=0.01)
+
+
+def test_batches_follow_seed_and_step_and_banks_have_equal_shares() -> None:
+    quiet, loud = Bank("corpus", [np.full(9000, 100, np.int16)], []), Bank("real", [np.full(9000, -100, np.int16)], [])
+    stream = batches([quiet, loud], 6, 4096, seed=1)
+    first, second = itertools.islice(stream, 2)
+    assert torch.equal(second, next(batches([quiet, loud], 6, 4096, seed=1, first_step=1)))
+    assert not torch.equal(first, next(batches([quiet, loud], 6, 4096, seed=2)))
+    assert (first[:3] > 0).all()
+    assert (first[3:] < 0).all()
+    assert first.abs().max() <= 1.0
+
+
+def test_a_killed_run_continues_bit_for_bit(tmp_path: Path) -> None:
+    unbroken = trainer()
+    unbroken.run(tmp_path / "unbroken")
+    killed = trainer()
+    step = killed._train_step
+
+    def step_until_killed(wave: torch.Tensor) -> float:
+        if killed.step == 3:
+            raise KeyboardInterrupt
+        return step(wave)
+
+    killed._train_step = step_until_killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(tmp_path / "killed")
+    again = trainer()
+    assert again.resume(tmp_path / "killed")
+    assert again.step == 3
+    again.run(tmp_path / "killed")
+    for mine, other in zip(again.result().parameters(), unbroken.result().parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_a_checkpoint_of_other_options_is_refused(tmp_path: Path) -> None:
+    trainer().run(tmp_path)
+    with pytest.raises(UsageError, match=r"batch_size 2, not 3"):
+        trainer(batch_size=3).resume(tmp_path)
+
+
+def test_takes_of_one_recording_stay_together(tmp_path: Path) -> None:
+    assert source_of("esc_1-22694-A-20") == source_of("esc_1-22694-B-20") == "esc_1-22694"
+    assert source_of("ambient_coffee-shop") == "ambient_coffee-shop"
+    for number, take in itertools.product(range(6), "AB"):
+        write_audio(tmp_path / f"1-{number}-{take}-7.flac", 0.3 * np.sin(np.arange(16000) * 0.01 * (number + 1)), 16000)
+    bank = real_bank(tmp_path, 16000, 4096, 0.3)
+    assert len(bank.train) + len(bank.val) == 12
+    assert len(bank.val) % 2 == 0
+    assert bank.val
+
+
+def test_a_folder_without_usable_recordings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no recording"):
+        real_bank(tmp_path, 16000, 4096, 0.1)
+    write_audio(tmp_path / "silence.flac", np.zeros(16000), 16000)
+    with pytest.raises(CorpusError, match="not silent"):
+        real_bank(tmp_path, 16000, 4096, 0.1)
+
+
+@pytest.mark.slow
+def test_a_little_training_brings_the_mel_nearer(tmp_path: Path) -> None:
+    before = measure_vocoder(small().eval(), tones(4))
+    run = trainer(num_steps=150, batch_size=4, checkpoint_s=1e9)
+    run.run(tmp_path)
+    after = measure_vocoder(run.result(), tones(4))
+    assert after["mel_db"] < 0.7 * before["mel_db"]
+    assert after["lsd_db"] > after["lsd_db_floor"]
