@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from clipsonic.audio.vocoder import GriffinLim
+from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.clip.open_clip import load_clip, new_clip, published_merges
 from clipsonic.clip.vocabulary import packed, short_merges
@@ -414,6 +415,42 @@ def test_a_vocoder_of_another_mel_space_is_refused_and_one_of_the_same_is_used(p
         pipeline.vocoder = GriffinLim(MelSpec(n_fft=512, hop_length=128, num_mels=32))
     pipeline.vocoder = Silent()
     assert not pipeline(embeds=np.ones(WIDTH)).audios.any()
+
+
+def make_vocoder(**change: Any) -> Vocos:
+    torch.manual_seed(5)
+    vocoder: Vocos = Vocos(**{**MEL.to_dict(), "width": 8, "hidden": 16, "depth": 1, **change})
+    return vocoder.eval()
+
+
+def test_a_neural_vocoder_goes_along_and_is_found_again(pipeline: ClipSonicPipeline, tmp_path: Path) -> None:
+    assert isinstance(pipeline.vocoder, GriffinLim)  # the bundled vocoder is of another mel space
+    make_vocoder().save_pretrained(tmp_path / "vocoder")
+    pipeline.set_vocoder(tmp_path / "vocoder")
+    wave = pipeline(embeds=np.ones(WIDTH)).audios
+    pipeline.save_pretrained(tmp_path / "pipeline")
+    loaded = ClipSonicPipeline.from_pretrained(tmp_path / "pipeline")
+    assert np.array_equal(loaded(embeds=np.ones(WIDTH)).audios, wave)
+    loaded.save_pretrained(tmp_path / "again")  # copied as it lies, for it may not have been loaded
+    assert (tmp_path / "again" / "vocoder" / "config.json").is_file()
+    loaded.set_vocoder("griffin-lim")
+    assert not np.array_equal(loaded(embeds=np.ones(WIDTH)).audios, wave)
+
+
+def test_a_vocoder_folder_that_is_none_or_broken_or_of_another_space_is_refused(
+    pipeline: ClipSonicPipeline, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="give griffin-lim or what"):
+        pipeline.set_vocoder(tmp_path)
+    make_vocoder(hop_length=128).save_pretrained(tmp_path / "other")
+    with pytest.raises(SpecError, match=r"hop_length=128.*hop_length=256"):
+        pipeline.set_vocoder(tmp_path / "other")
+    make_vocoder().save_pretrained(tmp_path / "broken")
+    weights = load_file(tmp_path / "broken" / "diffusion_pytorch_model.safetensors")
+    del weights["bins_out.bias"]
+    save_file(weights, tmp_path / "broken" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"bins_out\.bias"):
+        pipeline.set_vocoder(tmp_path / "broken")
 
 
 def test_a_model_and_a_segment_of_different_geometry_do_not_construct() -> None:

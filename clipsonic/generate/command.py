@@ -76,7 +76,7 @@ def read_prompt(kind: str, args: argparse.Namespace) -> tuple[Any, float | None]
 
 
 def load_pipeline(args: argparse.Namespace) -> ClipSonicPipeline:
-    """The pipeline on its device, with the prior that was asked for."""
+    """The pipeline on its device, with the prior and the vocoder that were asked for."""
     import torch
 
     from clipsonic.pipeline import ClipSonicPipeline
@@ -94,6 +94,8 @@ def load_pipeline(args: argparse.Namespace) -> ClipSonicPipeline:
     pipeline.set_progress_bar_config(desc="denoise", file=sys.stderr, mininterval=0.5)  # type: ignore[no-untyped-call]
     if args.prior is not None:
         pipeline.set_prior(args.prior)
+    if args.vocoder is not None:
+        pipeline.set_vocoder(args.vocoder)
     return pipeline
 
 

@@ -45,6 +45,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add("--out", required=True, metavar="FILE", help=".wav, .flac, or for a video .mp4: its picture with the new sound")
     add("--closer", default="auto", metavar="auto|zero-shot|prior", help="from a text's embedding to a picture's")
     add("--prior", metavar="FOLDER", help="a text prior instead of the pipeline's own")
+    add("--vocoder", metavar="NAME", help="griffin-lim, or a vocoder folder (default: the pipeline's own)")
     add("--negative-text", metavar="T", help="what to move away from")
     add("--steps", type=int, metavar="N", help="solver steps (default: the model's)")
     add(

@@ -17,12 +17,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError, safe_open
+
 from clipsonic.clip.embedder import CONFIG_FILE as CLIP_CONFIG
 from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError
 from clipsonic.files import flush
 from clipsonic.prior.adapter import CONFIG_FILE as PRIOR_CONFIG
 from clipsonic.resources import bundled_path, bundled_root
-from clipsonic.specs import SegmentSpec
+from clipsonic.specs import MelSpec, SegmentSpec
 
 INDEX_FILE = "model_index.json"
 CARD_FILE = "card.md"
@@ -30,6 +33,7 @@ HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_down
 _DENOISERS = {"DiT1D": "clipsonic.models.dit", "MelUNet": "clipsonic.models.unet"}
 _NEVER = ["*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"]
 _PART_CONFIGS = {"clip": CLIP_CONFIG, "prior": PRIOR_CONFIG}
+_VOCODER_CONFIG = "config.json"
 _SHOWN = 3
 
 
@@ -86,13 +90,13 @@ def check_index(folder: Path) -> None:
     importlib.import_module(module)
 
 
-def check_weights(denoiser: Any, folder: Path, variant: str | None = None) -> None:
-    """Refuse weight files whose keys or shapes are not the model's.
+def check_weights(network: Any, folder: Path, variant: str | None = None) -> None:
+    """Refuse weight files whose keys or shapes are not the network's.
 
     Raises:
         CheckpointError: the message lists them.
     """
-    own = {key: tuple(value.shape) for key, value in denoiser.state_dict().items()}
+    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     stored = _stored_shapes(folder, variant)
     faults = [
         *_listed("missing", sorted(set(own) - set(stored))),
@@ -106,8 +110,6 @@ def check_weights(denoiser: Any, folder: Path, variant: str | None = None) -> No
 
 
 def _stored_shapes(folder: Path, variant: str | None) -> dict[str, tuple[int, ...]]:
-    from safetensors import SafetensorError, safe_open
-
     shapes: dict[str, tuple[int, ...]] = {}
     for path in sorted(folder.glob("*.safetensors")):
         if (variant is None) != (path.name.count(".") == 1) or (variant or "") not in path.name:
@@ -120,6 +122,36 @@ def _stored_shapes(folder: Path, variant: str | None) -> dict[str, tuple[int, ..
                 f"weights {path} cannot be read ({first_line(error)}): bring the file again"
             ) from None
     return shapes
+
+
+def vocoder_of_space(spec: MelSpec) -> Path | None:
+    """The bundled vocoder's folder, if it is of this mel space, judged by the config it carries."""
+    folder = bundled_root() / "priors" / "tiny" / "vocoder"
+    try:
+        config = json.loads((folder / _VOCODER_CONFIG).read_text(encoding="utf-8"))
+        same = all(config[name] == value for name, value in spec.to_dict().items())
+    except (OSError, ValueError, KeyError):
+        return None
+    return folder if same else None
+
+
+def load_vocoder(folder: Path) -> Any:
+    """The vocoder that `clipsonic train-vocoder` wrote there, in float32.
+
+    Raises:
+        UsageError: there is none.
+        CheckpointError: a folder that is damaged, or has other weights than its config says.
+    """
+    from clipsonic.audio.vocos import Vocos
+
+    if not (folder / _VOCODER_CONFIG).is_file():
+        raise UsageError(f"vocoder {folder} does not exist: give griffin-lim or what clipsonic train-vocoder wrote")
+    try:
+        vocoder = Vocos.from_pretrained(str(folder), torch_dtype=torch.float32, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise CheckpointError(f"vocoder {folder} cannot be loaded ({first_line(error)}): bring it again") from None
+    check_weights(vocoder, folder)
+    return vocoder.eval().requires_grad_(False)
 
 
 def check_parts(denoiser: Any, spec: SegmentSpec, mel_mean: Sequence[float], mel_std: Sequence[float]) -> None:

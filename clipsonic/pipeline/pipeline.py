@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from clipsonic.audio.vocoder import GriffinLim, Vocoder
+from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.diffusion.objective import DenoiseFn, check_scheduler
 from clipsonic.diffusion.sampling import initial_noise, num_network_steps, sample
@@ -94,7 +95,7 @@ class ClipSonicPipeline(DiffusionPipeline):
         self._clip: ClipEmbedder | None = None
         self._prior: TextPrior | None = None
         self.card: str | None = None
-        self._vocoder: Vocoder = GriffinLim(spec.mel)
+        self._vocoder: Vocoder | None = None
 
     @torch.no_grad()
     def __call__(
@@ -199,7 +200,7 @@ class ClipSonicPipeline(DiffusionPipeline):
         return pipeline
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """Write the pipeline folder, whole, with its card, CLIP and prior; a published CLIP stays a name in the config.
+        """Write the pipeline folder, whole, with its card and parts; a published CLIP stays a name in the config.
 
         Raises:
             UsageError: `push_to_hub`, which would leave half of it behind.
@@ -211,17 +212,24 @@ class ClipSonicPipeline(DiffusionPipeline):
         with saved.written_whole(Path(save_directory)) as folder:
             super().save_pretrained(folder, **{**kwargs, "safe_serialization": True})
             (folder / saved.CARD_FILE).write_text(self.card or saved.default_card(self), encoding="utf-8")
-            for name, given in (("clip", self._clip), ("prior", self._prior)):
+            for name, given in (("clip", self._clip), ("prior", self._prior), ("vocoder", self._vocoder)):
                 source = self._part(name)
-                if given is not None and not (name == "clip" and ":" in self.config["clip_name"]):
+                if isinstance(given, Vocos):
+                    given.save_pretrained(folder / name)
+                elif isinstance(given, TextPrior | ClipEmbedder) and not self._is_published(name):
                     given.save(folder / name)
-                elif source is not None:
+                elif given is None and source is not None:
                     shutil.copytree(source, folder / name)
 
+    def _is_published(self, name: str) -> bool:
+        """Whether this part is a CLIP that has a name everywhere, ARCH:WEIGHTS."""
+        return name == "clip" and ":" in self.config["clip_name"]
+
     def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move the denoiser, and CLIP and prior if they are loaded, to a device; only the denoiser takes a dtype."""
+        """Move the denoiser, and the other parts that are loaded, to a device; only the denoiser takes a dtype."""
         super().to(*args, **kwargs)
-        for part in (self._clip, self._prior):
+        vocoder = self._vocoder if isinstance(self._vocoder, torch.nn.Module) else None
+        for part in (self._clip, self._prior, vocoder):
             if part is not None:
                 part.to(self.device)
         return self
@@ -233,7 +241,14 @@ class ClipSonicPipeline(DiffusionPipeline):
 
     @property
     def vocoder(self) -> Vocoder:
-        """Log-mel to wave; another one of the same mel space may be assigned."""
+        """Log-mel to wave: the one in the pipeline's folder, else the bundled one of its mel space, else Griffin-Lim.
+
+        Another one of the same mel space may be assigned.
+        """
+        if self._vocoder is None:
+            folder = self._part("vocoder")
+            self.vocoder = GriffinLim(self.segment.mel) if folder is None else saved.load_vocoder(folder)
+        assert self._vocoder is not None
         return self._vocoder
 
     @vocoder.setter
@@ -242,7 +257,19 @@ class ClipSonicPipeline(DiffusionPipeline):
             raise SpecError(
                 f"the vocoder is for {vocoder.spec}, the pipeline makes {self.segment.mel}: take one for that"
             )
+        if isinstance(vocoder, torch.nn.Module):
+            vocoder.to(self._execution_device)
         self._vocoder = vocoder
+
+    def set_vocoder(self, name: str | Path) -> None:
+        """Use `griffin-lim`, or the vocoder in this folder.
+
+        Raises:
+            UsageError: no such folder.
+            CheckpointError: a folder that is damaged.
+            SpecError: a vocoder of another mel space.
+        """
+        self.vocoder = GriffinLim(self.segment.mel) if name == "griffin-lim" else saved.load_vocoder(Path(name))
 
     @property
     def clip(self) -> ClipEmbedder:
@@ -282,10 +309,12 @@ class ClipSonicPipeline(DiffusionPipeline):
         self._prior = loaded
 
     def _part(self, name: str) -> Path | None:
-        """Where `clip` or `prior` lies: in the pipeline's folder, else as a CLIP named by its folder, else bundled."""
+        """Where a part lies: in the pipeline's folder, else as a CLIP named by its folder, else bundled."""
         own = None if self._folder is None else self._folder / name
         if own is not None and own.is_dir():
             return own
+        if name == "vocoder":
+            return saved.vocoder_of_space(self.segment.mel)
         return saved.part_of_space(name, self.segment, self.config["clip_name"])
 
     def _closer_name(self, name: str) -> str:
