@@ -13,7 +13,7 @@ _EXAMPLE = """example:
   clipsonic evaluate --model PIPELINE --corpus HELDOUT_CORPUS --out report
   (rendered corpora are judged by the laws of their scenes, others by retrieval of their own sound)"""
 _PROMPTS = ("image", "video", "text")
-_CLOSERS = ("zero-shot", "prior")
+_CLOSERS = ("zero-shot", "mean-shift", "neighbours", "prior")
 
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
@@ -47,9 +47,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompts", default=",".join(_PROMPTS), metavar="LIST", help="of image,video,text (default: all)"
     )
-    parser.add_argument(
-        "--closers", default=",".join(_CLOSERS), metavar="LIST", help="of zero-shot,prior, for text (default: both)"
-    )
+    parser.add_argument("--closers", default=",".join(_CLOSERS), metavar="LIST", help="for text (default: %(default)s)")
     parser.add_argument("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
     return parser
 

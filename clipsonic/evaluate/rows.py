@@ -22,7 +22,12 @@ from clipsonic.evaluate.metrics import derangement
 from clipsonic.seeding import numpy_rng, torch_generator
 
 PROMPTS = ("image", "video", "text")
-CLOSERS = ("zero-shot", "prior")
+CLOSERS = {
+    "zero-shot": "a caption's own embedding",
+    "mean-shift": "a caption, moved by the step from the mean text to the mean picture",
+    "neighbours": "a caption, as a mean of the corpus's nearest pictures",
+    "prior": "a caption, through the diffusion prior",
+}
 _SAME_TIME_S = 0.05
 
 
@@ -107,8 +112,7 @@ def made_rows(
         assert pipeline.clip is not None  # loaded here, before the clock starts
         batches = _batches(others, making)
         waves, seconds = _make(pipeline, material, making, f"text {closer}", _text_prompt(material, closer), batches)
-        about = {"zero-shot": "a caption's own embedding", "prior": "a caption, through the diffusion prior"}[closer]
-        rows.append(Row(f"text-{closer}", f"text ({closer})", about, waves, seconds, heard=True))
+        rows.append(Row(f"text-{closer}", f"text ({closer})", CLOSERS[closer], waves, seconds, heard=True))
     return rows, skipped
 
 
@@ -188,7 +192,8 @@ def _why_no_text(material: Material, pipeline: Any, closer: str) -> str | None:
         return f"{missing} of {len(material.captions)} records have no caption"
     if closer == "prior" and pipeline.prior is None:
         return "the pipeline has no text prior"
-    return None
+    reason: str | None = pipeline.why_no_closer(closer)
+    return reason
 
 
 def _through_vocoder(waves: np.ndarray, pipeline: Any, batch_size: int = 32) -> np.ndarray:

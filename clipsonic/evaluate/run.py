@@ -58,7 +58,7 @@ class Options:
     num_scenes: int = 200
     making: Making = field(default_factory=Making)
     prompts: tuple[str, ...] = PROMPTS
-    closers: tuple[str, ...] = CLOSERS
+    closers: tuple[str, ...] = tuple(CLOSERS)
     num_players: int = 12
     model_name: str = ""
     command: str = ""

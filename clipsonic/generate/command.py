@@ -126,7 +126,7 @@ def make_sounds(
         pipeline(
             **prompt,
             negative_text=args.negative_text,
-            closer="prior" if args.prior is not None else args.closer,
+            closer="prior" if args.prior is not None and args.closer == "auto" else args.closer,
             num_inference_steps=args.steps,
             guidance_scale=args.guidance,
             duration_s=duration_s,

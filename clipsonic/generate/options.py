@@ -12,7 +12,7 @@ from clipsonic.errors import UsageError
 
 PROMPTS = ("text", "image", "video", "embeds")
 SUFFIXES = (".wav", ".flac", ".mp4")
-CLOSERS = ("auto", "zero-shot", "prior")
+CLOSERS = ("auto", "zero-shot", "mean-shift", "neighbours", "prior")
 EXAMPLE = """\
 example:
   clipsonic generate --text "a small glass bell ringing" --out bell.wav
@@ -43,7 +43,12 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     prompt("--video", metavar="FILE", help="a video, of which four frames are looked at")
     prompt("--embeds", metavar="FILE.npy", help="ready CLIP embeddings: (E,), or (S, E) for the frames of a segment")
     add("--out", required=True, metavar="FILE", help=".wav, .flac, or for a video .mp4: its picture with the new sound")
-    add("--closer", default="auto", metavar="auto|zero-shot|prior", help="from a text's embedding to a picture's")
+    add(
+        "--closer",
+        default="auto",
+        metavar="|".join(CLOSERS),
+        help="from a text's embedding to a picture's (default: the prior if there is one, else zero-shot)",
+    )
     add("--prior", metavar="FOLDER", help="a text prior instead of the pipeline's own")
     add("--vocoder", metavar="NAME", help="griffin-lim, or a vocoder folder (default: the pipeline's own)")
     add("--negative-text", metavar="T", help="what to move away from")
@@ -98,5 +103,5 @@ def check_closer(args: argparse.Namespace) -> None:
     has_text = args.text is not None or args.negative_text is not None
     if not has_text and (args.prior is not None or args.closer != "auto"):
         raise UsageError("--closer and --prior are for texts, and there is none: leave them out or give --text")
-    if args.prior is not None and args.closer == "zero-shot":
-        raise UsageError("--prior has no effect with --closer zero-shot: leave one of them out")
+    if args.prior is not None and args.closer in ("zero-shot", "neighbours"):
+        raise UsageError(f"--prior has no effect with --closer {args.closer}: leave one of them out")

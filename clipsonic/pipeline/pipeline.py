@@ -29,7 +29,8 @@ from clipsonic.models.conditioner import Condition
 from clipsonic.pipeline import folder as saved
 from clipsonic.pipeline import prompts as asked
 from clipsonic.prior.adapter import TextPrior
-from clipsonic.prior.closers import CLOSERS, make_closer
+from clipsonic.prior.bank import EmbedBank
+from clipsonic.prior.closers import CLOSERS, make_closer, why_not
 from clipsonic.specs import SegmentSpec
 
 
@@ -94,6 +95,7 @@ class ClipSonicPipeline(DiffusionPipeline):
         self._folder: Path | None = None
         self._clip: ClipEmbedder | None = None
         self._prior: TextPrior | None = None
+        self._bank: EmbedBank | None = None
         self.card: str | None = None
         self._vocoder: Vocoder | None = None
 
@@ -128,7 +130,8 @@ class ClipSonicPipeline(DiffusionPipeline):
             frames: the pictures of one segment in order, (S, H, W, 3) or a list; or a list of such.
             embeds: (E,), (N, E), or (N, S, E) for S frames of N segments each; only their directions count.
             negative_text: what to move away from, instead of from "nothing".
-            closer: what makes a picture's embedding of a text's: zero-shot, prior, or auto (the prior if there is one).
+            closer: what makes a picture's embedding of a text's: zero-shot, mean-shift, neighbours, prior, or auto (the
+                prior if there is one).
             duration_s: seconds of sound, at most the segment's (the default).
             frame_times_s: for `frames` and (N, S, E) embeds, seconds from the segment's start; default: bin centres.
             video_tokens: `timed` (frames at their times) or `pooled` (their mean for the whole segment).
@@ -212,14 +215,18 @@ class ClipSonicPipeline(DiffusionPipeline):
         with saved.written_whole(Path(save_directory)) as folder:
             super().save_pretrained(folder, **{**kwargs, "safe_serialization": True})
             (folder / saved.CARD_FILE).write_text(self.card or saved.default_card(self), encoding="utf-8")
-            for name, given in (("clip", self._clip), ("prior", self._prior), ("vocoder", self._vocoder)):
+            for name, given in self._parts():
                 source = self._part(name)
                 if isinstance(given, Vocos):
                     given.save_pretrained(folder / name)
-                elif isinstance(given, TextPrior | ClipEmbedder) and not self._is_published(name):
+                elif isinstance(given, TextPrior | ClipEmbedder | EmbedBank) and not self._is_published(name):
                     given.save(folder / name)
                 elif given is None and source is not None:
                     shutil.copytree(source, folder / name)
+
+    def _parts(self) -> list[tuple[str, Any]]:
+        """What goes along with the denoiser, None where it has not been loaded."""
+        return [("clip", self._clip), ("prior", self._prior), ("bank", self._bank), ("vocoder", self._vocoder)]
 
     def _is_published(self, name: str) -> bool:
         """Whether this part is a CLIP that has a name everywhere, ARCH:WEIGHTS."""
@@ -308,6 +315,32 @@ class ClipSonicPipeline(DiffusionPipeline):
         saved.check_fingerprint("text prior", loaded.fingerprint, self.segment)
         self._prior = loaded
 
+    @property
+    def bank(self) -> EmbedBank | None:
+        """Picture embeddings of the corpus, loaded on first use from the pipeline's folder; None if there are none."""
+        folder = self._part("bank")
+        if self._bank is None and folder is not None:
+            self.set_bank(EmbedBank.from_folder(folder))
+        return self._bank
+
+    def set_bank(self, bank: EmbedBank) -> None:
+        """Use these picture embeddings.
+
+        Raises:
+            FingerprintError: they are of another CLIP.
+        """
+        saved.check_fingerprint("bank", bank.fingerprint, self.segment)
+        self._bank = bank
+
+    def why_no_closer(self, name: str) -> str | None:
+        """Why this pipeline cannot close the gap that way, as a sentence, or None."""
+        return why_not(name, *self._closing_parts(name))
+
+    def _closing_parts(self, closer: str) -> tuple[TextPrior | None, EmbedBank | None]:
+        """The prior and the bank, each loaded only for the closers that need it."""
+        prior = self.prior if closer in ("prior", "mean-shift") else None
+        return prior, self.bank if closer in ("neighbours", "mean-shift") else None
+
     def _part(self, name: str) -> Path | None:
         """Where a part lies: in the pipeline's folder, else as a CLIP named by its folder, else bundled."""
         own = None if self._folder is None else self._folder / name
@@ -315,6 +348,8 @@ class ClipSonicPipeline(DiffusionPipeline):
             return own
         if name == "vocoder":
             return saved.vocoder_of_space(self.segment.mel)
+        if name == "bank":  # it belongs to the corpus that the denoiser has heard
+            return None
         return saved.part_of_space(name, self.segment, self.config["clip_name"])
 
     def _closer_name(self, name: str) -> str:
@@ -327,7 +362,7 @@ class ClipSonicPipeline(DiffusionPipeline):
         self, closer: str, texts: list[asked.Embedded], generators: list[torch.Generator]
     ) -> list[asked.Embedded]:
         """Picture embeddings for text embeddings, one by one from their own generators."""
-        close = make_closer(closer, self.prior if closer == "prior" else None)
+        close = make_closer(closer, *self._closing_parts(closer))
         texts_NE = torch.cat([text_1E for text_1E, _ in texts])
         closed_NE = close(texts_NE, [asked.child_generator(generator) for generator in generators]).cpu()
         return [asked.timeless(closed_E) for closed_E in closed_NE]

@@ -58,12 +58,21 @@ class TextPrior:
         shape: what to build; the weights come from torch's current random state.
         fingerprint: the CLIP space it lives in.
         card: text of card.md, kept when saved again.
+        means: mean text and mean picture (E,) of the pairs it learned from, not unit vectors.
     """
 
-    def __init__(self, shape: PriorShape, fingerprint: str, *, card: str | None = None) -> None:
+    def __init__(
+        self,
+        shape: PriorShape,
+        fingerprint: str,
+        *,
+        card: str | None = None,
+        means: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> None:
         self.shape = shape
         self.fingerprint = fingerprint
         self.card = card
+        self.means = means
         self.diffusion = _build(shape)
 
     @property
@@ -178,7 +187,13 @@ class TextPrior:
         save_weights(folder / WEIGHTS_FILE, self.diffusion.net.state_dict())  # the schedule follows from the shape
         if self.card is not None:
             write_whole(folder / CARD_FILE, self.card)
-        write_json(folder / CONFIG_FILE, {"shape": asdict(self.shape), "fingerprint": self.fingerprint})
+        config: dict[str, Any] = {"shape": asdict(self.shape), "fingerprint": self.fingerprint}
+        if self.means is not None:
+            config["means"] = {
+                name: [round(float(value), 6) for value in mean]
+                for name, mean in zip(("text", "image"), self.means, strict=True)
+            }
+        write_json(folder / CONFIG_FILE, config)
 
     @classmethod
     def from_folder(cls, folder: str | Path, device: str | torch.device = "cpu") -> Self:
@@ -195,6 +210,7 @@ class TextPrior:
                 PriorShape(**config["shape"]),
                 config["fingerprint"],
                 card=card.read_text(encoding="utf-8") if card.is_file() else None,
+                means=_means_of(config),
             )
         load_strictly(prior.diffusion.net, read_weights(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
         prior.diffusion.eval().requires_grad_(False)
@@ -222,9 +238,17 @@ def _read_config(path: Path) -> dict[str, Any]:
         PriorShape(**config["shape"])
         if not isinstance(config["fingerprint"], str):
             raise TypeError("fingerprint is no text")
+        means = _means_of(config)
+        if means is not None and any(mean.shape != (config["shape"]["width"],) for mean in means):
+            raise ValueError("means of another width than the shape")
     except (ValueError, KeyError, TypeError, SpecError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): it must hold shape and fingerprint") from None
     return config
+
+
+def _means_of(config: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    means = config.get("means")
+    return None if means is None else (torch.tensor(means["text"]), torch.tensor(means["image"]))
 
 
 def _build(shape: PriorShape) -> Any:

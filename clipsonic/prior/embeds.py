@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from clipsonic.clip.embedder import ClipEmbedder
@@ -49,6 +50,10 @@ class EmbedPairs:
     def first_captions(self) -> np.ndarray:
         """(N, E): the first caption of each picture."""
         return self.captions[np.searchsorted(self.owners, np.arange(len(self)))]
+
+    def means(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean caption and mean picture, (E,) each."""
+        return torch.from_numpy(self.captions.mean(axis=0)), torch.from_numpy(self.pictures.mean(axis=0))
 
     def take(self, rows: np.ndarray) -> EmbedPairs:
         """The pictures of these rows, with their captions."""

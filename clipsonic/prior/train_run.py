@@ -41,6 +41,7 @@ def run_training(args: argparse.Namespace) -> dict[str, Any]:
     started = time.monotonic()
     train_prior(prior, pairs, settings)
     minutes = (time.monotonic() - started) / 60.0
+    prior.means = pairs.means()
     prior.save(out)
     prior = TextPrior.from_folder(out, device)
     figures = judge(prior, pairs, val)
@@ -55,7 +56,7 @@ def run_training(args: argparse.Namespace) -> dict[str, Any]:
 def judge(prior: TextPrior, known: EmbedPairs, val: EmbedPairs) -> dict[str, float]:
     """The prior beside the zero-shot closer and the true pictures, on judging pairs."""
     figures: dict[str, float] = {}
-    for name in ("zero-shot", "prior"):
+    for name in ("zero-shot", "mean-shift", "prior"):
         judged = judge_closer(make_closer(name, prior), known, val)
         figures |= {f"{name.replace('-', '_')}_{key}": value for key, value in judged.items()}
     true_accuracy = nearest_kind_accuracy(val.pictures, known, val)

@@ -149,6 +149,10 @@ class SegmentLoader:
                 )
         self.position = int(state["position"])
 
+    def frames_of(self, record: Candidate) -> np.ndarray:
+        """All frame embeddings (S, E) of one of `records`, float16."""
+        return self._store.read(record.shard, record.key).frames
+
     def _took(self, batch: Batch) -> Batch:
         self.position = batch["position"]
         return batch

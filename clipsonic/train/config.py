@@ -226,15 +226,18 @@ class DataConfig:
         drop_silent: leave out silent records.
         cache_mb: memory for decoded records, in MiB; what does not fit is read from the shards each time.
         num_workers: threads that prepare batches ahead; they never change a batch.
+        bank_size: frame embeddings kept in the pipeline, for texts to land among (at most 65,536).
     """
 
     val_share: float = 0.05
     drop_silent: bool = True
     cache_mb: int = 1024
     num_workers: int = 1
+    bank_size: int = 4096
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "from 0 to below 1")
+        _require(1 <= self.bank_size <= 65_536, "data.bank_size", self.bank_size, "from 1 to 65536")
 
 
 @dataclass(frozen=True)

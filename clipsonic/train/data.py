@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor
 
 from clipsonic.audio.mel import LogMel
+from clipsonic.prior.bank import EmbedBank
+from clipsonic.seeding import numpy_rng
 from clipsonic.shards.loader import Batch, SegmentLoader
 from clipsonic.specs import SegmentSpec
 from clipsonic.train.config import TrainConfig
@@ -91,6 +94,20 @@ def mel_statistics(loader: SegmentLoader, max_records: int = STATISTICS_RECORDS)
     mean = total / count
     std = (squares / count - mean.square()).clamp_min(0.0).sqrt().clamp_min(SMALLEST_STD)
     return mean.float(), std.float()
+
+
+def frame_bank(loader: SegmentLoader, size: int) -> EmbedBank:
+    """Frames of the training records, evenly from as many records as there are, at most `size` in all.
+
+    What does not lie in the loader's memory is read again: about 2 ms per record.
+    """
+    order = numpy_rng(loader.seed, "train.bank").permutation(len(loader.records))[:size]
+    each = max(1, size // len(order))
+    chosen = []
+    for place in order:
+        frames = loader.frames_of(loader.records[place])
+        chosen.append(frames[np.unique(np.linspace(0, len(frames) - 1, each).round().astype(int))])
+    return EmbedBank.of(np.concatenate(chosen), loader.segment.fingerprint)
 
 
 class _Endless:

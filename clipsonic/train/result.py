@@ -11,13 +11,14 @@ from typing import Any
 from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.files import write_json
 from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.prior.bank import EmbedBank
 from clipsonic.train.module import SoundModule
 
 REPORT_NAME = "training.json"
 
 
-def save_pipeline(module: SoundModule, clip_name: str, out: Path) -> None:
-    """Write the averaged weights as a pipeline folder; the module ends on the CPU."""
+def save_pipeline(module: SoundModule, clip_name: str, bank: EmbedBank, out: Path) -> None:
+    """Write the averaged weights and the bank as a pipeline folder; the module ends on the CPU."""
     module.cpu()
     module.ema.to("cpu")
     with module.averaged():
@@ -29,6 +30,7 @@ def save_pipeline(module: SoundModule, clip_name: str, out: Path) -> None:
             mel_std=module.mel_std.tolist(),
             clip_name=clip_name,
         )
+        pipeline.set_bank(bank)
         pipeline.save_pretrained(out)
 
 

@@ -25,7 +25,7 @@ from clipsonic.train.callbacks import Bar, Ending, Validation
 from clipsonic.train.checkpoints import FOLDER_NAME, Saver, check_same_model, find_checkpoint, read_checkpoint
 from clipsonic.train.clock import Clock
 from clipsonic.train.config import RunConfig, TrainConfig
-from clipsonic.train.data import StreamModule, TrainData, mel_statistics, open_data
+from clipsonic.train.data import StreamModule, TrainData, frame_bank, mel_statistics, open_data
 from clipsonic.train.logbook import Logbook, drop_events
 from clipsonic.train.module import STATE_KEY, SoundModule
 from clipsonic.train.preview import Preview
@@ -61,7 +61,7 @@ def train(config: TrainConfig, corpus: Path, out: Path, resume: str = "auto") ->
     for note in data.notes if trainer.is_global_zero else ():
         _say(note)
     _fit(trainer, module, data, start, ending)
-    save_pipeline(module, index.clip, out)
+    save_pipeline(module, index.clip, frame_bank(data.loader, config.data.bank_size), out)
     losses = {"train_loss": logbook.last_loss, "val_loss": validation.last_loss}
     return write_report(out, module, trainer.global_step, losses, data.summary())
 
