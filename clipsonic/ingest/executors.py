@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -51,16 +51,18 @@ class WorkerPool:
 
     def __init__(self, num_workers: int, *, timeout_s: float = 120.0, memory_mb: int = 2048) -> None:
         self._timeout_s, self._memory_mb = timeout_s, memory_mb
+        self._closed = False
         self._workers = [_Worker(memory_mb) for _ in range(num_workers)]
 
     def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closed = True
         for worker in self._workers:
             worker.end()
 
-    def run(self, jobs: Iterable[Job], settings: ReadSettings) -> Iterator[tuple[int, Event]]:
+    def run(self, jobs: Iterable[Job], settings: ReadSettings) -> Generator[tuple[int, Event], None, None]:
         """(number of the job, event) for all jobs, in their order.
 
         Raises:
@@ -78,7 +80,7 @@ class WorkerPool:
                     else:
                         waiting[number] = _Waiting()
                         worker.begin(number, job, settings)
-            if exhausted and not waiting:
+            if self._closed or (exhausted and not waiting):
                 return
             self._receive(waiting, head)
             while head in waiting:
@@ -105,7 +107,7 @@ class WorkerPool:
                 waiting[worker.number].add(event)
                 if event[0] != "segment":
                     worker.number = None
-            if worker.is_dead:
+            if worker.is_dead and not self._closed:
                 worker.end()
                 self._workers[place] = _Worker(self._memory_mb)
 

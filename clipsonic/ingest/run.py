@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import write_whole
+from clipsonic.ingest.ahead import working_ahead
 from clipsonic.ingest.executors import Event, WorkerPool
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.plan import Plan, Unit
@@ -37,6 +38,7 @@ from clipsonic.specs import CorpusSpec
 
 SOURCES_NAME = "sources.jsonl"
 REFUSED_NAME = "refused.jsonl"
+_EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each
 _SMALL_CLIP = 20_000_000  # weights
 
 
@@ -192,10 +194,12 @@ def _build(plan: Plan, pool: WorkerPool, embedder: Embedder, options: IngestOpti
         fit=fit_of(embedder),
         thumbnails=options.thumbnails,
     )
-    with tqdm(
-        total=num_jobs, initial=num_jobs - len(jobs), desc="ingest", unit="file", file=sys.stderr, mininterval=0.5
-    ) as bar:
-        events = pool.run(jobs, settings)
+    with (
+        tqdm(
+            total=num_jobs, initial=num_jobs - len(jobs), desc="ingest", unit="file", file=sys.stderr, mininterval=0.5
+        ) as bar,
+        working_ahead(pool.run(jobs, settings), _EVENTS_AHEAD) as events,
+    ):
         for unit in todo:
             result = _build_unit(
                 UnitBuilder(unit, plan.folder, embedder, options.shard_records), unit, events, bar.update
