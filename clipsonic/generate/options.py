@@ -47,7 +47,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         "--closer",
         default="auto",
         metavar="|".join(CLOSERS),
-        help="from a text's embedding to a picture's (default: the prior if there is one, else zero-shot)",
+        help="from a text's embedding to a picture's (default: the prior if there is one, else neighbours)",
     )
     add("--prior", metavar="FOLDER", help="a text prior instead of the pipeline's own")
     add("--vocoder", metavar="NAME", help="griffin-lim, or a vocoder folder (default: the pipeline's own)")

@@ -30,7 +30,7 @@ from clipsonic.pipeline import folder as saved
 from clipsonic.pipeline import prompts as asked
 from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.bank import EmbedBank
-from clipsonic.prior.closers import CLOSERS, make_closer, why_not
+from clipsonic.prior.closers import CLOSERS, automatic, make_closer, why_not
 from clipsonic.specs import SegmentSpec
 
 
@@ -131,7 +131,7 @@ class ClipSonicPipeline(DiffusionPipeline):
             embeds: (E,), (N, E), or (N, S, E) for S frames of N segments each; only their directions count.
             negative_text: what to move away from, instead of from "nothing".
             closer: what makes a picture's embedding of a text's: zero-shot, mean-shift, neighbours, prior, or auto (the
-                prior if there is one).
+                prior if there is one, else neighbours if there is a bank).
             duration_s: seconds of sound, at most the segment's (the default).
             frame_times_s: for `frames` and (N, S, E) embeds, seconds from the segment's start; default: bin centres.
             video_tokens: `timed` (frames at their times) or `pooled` (their mean for the whole segment).
@@ -356,7 +356,8 @@ class ClipSonicPipeline(DiffusionPipeline):
         if name not in CLOSERS:
             raise UsageError(f"closer {name!r} is unknown: choose one of {', '.join(CLOSERS)}")
         has_prior = self._prior is not None or self._part("prior") is not None
-        return name if name != "auto" else "prior" if has_prior else "zero-shot"
+        has_bank = self._bank is not None or self._part("bank") is not None
+        return name if name != "auto" else automatic(has_prior, has_bank)
 
     def _close(
         self, closer: str, texts: list[asked.Embedded], generators: list[torch.Generator]

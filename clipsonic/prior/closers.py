@@ -15,7 +15,7 @@ from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.bank import EmbedBank
 
 CLOSERS = ("auto", "zero-shot", "mean-shift", "neighbours", "prior")
-"""`auto` is `prior` where there is one, else `zero-shot`."""
+"""`auto` is `prior` where there is one, else `neighbours` where there is a bank, else `zero-shot`."""
 
 NUM_NEIGHBOURS = 16
 TEMPERATURE = 0.05
@@ -39,7 +39,9 @@ def make_closer(name: str, prior: TextPrior | None = None, bank: EmbedBank | Non
         raise UsageError(f"closer {name!r} is unknown: choose one of {', '.join(CLOSERS)}")
     if reason := why_not(name, prior, bank):
         raise UsageError(reason)
-    if name in ("prior", "auto") and prior is not None:
+    if name == "auto":
+        name = automatic(prior is not None, bank is not None)
+    if name == "prior" and prior is not None:
         return prior
     if name == "mean-shift":
         assert prior is not None
@@ -50,6 +52,11 @@ def make_closer(name: str, prior: TextPrior | None = None, bank: EmbedBank | Non
         assert bank is not None
         return neighbours(bank.images)
     return zero_shot
+
+
+def automatic(has_prior: bool, has_bank: bool) -> str:
+    """The closer that `auto` stands for: on the soundstage prior and neighbours were about equal, zero-shot far less."""
+    return "prior" if has_prior else "neighbours" if has_bank else "zero-shot"
 
 
 def why_not(name: str, prior: TextPrior | None, bank: EmbedBank | None) -> str | None:

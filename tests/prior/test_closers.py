@@ -39,11 +39,12 @@ def test_zero_shot_is_the_text_itself():
     assert (make_closer("zero-shot")(texts(), []) - texts()).abs().max() < 1e-7  # one renormalisation
 
 
-def test_auto_is_the_prior_where_there_is_one(prior):
-    def close(name, given):
-        return make_closer(name, given)(texts(), generators())
+def test_auto_is_the_prior_else_neighbours_else_zero_shot(prior, bank):
+    def close(name, given, bank=None):
+        return make_closer(name, given, bank)(texts(), generators())
 
-    assert torch.equal(close("auto", prior), close("prior", prior))
+    assert torch.equal(close("auto", prior, bank), close("prior", prior))
+    assert torch.equal(close("auto", None, bank), close("neighbours", None, bank))
     assert torch.equal(close("auto", None), close("zero-shot", None))
     assert torch.equal(close("zero-shot", prior), close("zero-shot", None))
 
