@@ -88,6 +88,14 @@ def _decibels(figure: Any) -> str:
     return f"{figure['value']:.1f} ({figure['low']:.1f} to {figure['high']:.1f})"
 
 
+def _plain(figure: Any) -> str:
+    return f"{figure:.1f}"
+
+
+def _nats(figure: Any) -> str:
+    return f"{figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+
+
 def _rank(rank: Any) -> str:
     return f"{rank:.1f}"
 
@@ -138,6 +146,26 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
             "interval. The judge is a classifier trained on true sound only; what it says of the true "
             "sound of these very scenes, in the first row, is its own accuracy and the ceiling of every "
             "other row.",
+        ),
+        Column(
+            "frechet",
+            "Fréchet",
+            _plain,
+            "Fréchet distance of the judge's features to those of as many true sounds; in the first row, between two "
+            "disjoint halves of the true sounds. It falls with the count: compare rows with as many sounds.",
+        ),
+        Column(
+            "kernel",
+            "KAD",
+            _plain,
+            "Kernel audio distance of the same features, times 1,000: unbiased, so it does not depend on the count.",
+        ),
+        Column(
+            "posterior_kl",
+            "KL",
+            _nats,
+            "Divergence of what the judge says of the sound from what it says of the true one, in nats, with the 95 % "
+            "interval of its mean.",
         ),
         *_COMMON,
     ),

@@ -8,7 +8,8 @@ The numbers are plain JSON values:
     skipped [{label, reason}], model, corpus, command, seed, steps, guidance, fingerprint, segment_s, versions,
     sentences (what came out, in words), confused [[was, called, share]],
     examples [{title, source, file, start_s, caption, verdicts {row: kind}}],
-    rows [{name, label, about, figures {num_sounds, accuracy | recall_at_1, mean_rank, nearest_to_own,
+    rows [{name, label, about, figures {num_sounds,
+    accuracy, frechet, kernel, posterior_kl | recall_at_1, mean_rank, nearest_to_own,
     mel_difference_db, silent_share, clipped_share, seconds_per_sound}}]
 Shares and means are {value, low, high} with 95 % intervals.
 """

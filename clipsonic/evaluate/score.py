@@ -15,6 +15,7 @@ import torch
 
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.wave import clipped_share, resample, rms_db
+from clipsonic.evaluate.distances import frechet_distance, kernel_distance, posterior_kl
 from clipsonic.evaluate.judge import Judge, Verdicts
 from clipsonic.evaluate.metrics import (
     Interval,
@@ -57,6 +58,7 @@ class Scorer:
         self._log_mel, self._kinds, self._seed = LogMel(mel), kinds, seed
         self._firsts = list(firsts)
         self._true = self._mels(waves)
+        self._true_verdicts = None if kinds is None else kinds[1].verdicts(self._at_judges_rate(waves))
 
     def score(self, row: Row) -> Scored:
         """The figures of a row."""
@@ -75,7 +77,28 @@ class Scorer:
             return Scored(row, {**self._retrieval(mels), **figures}, None)
         verdicts = self._kinds[1].verdicts(self._at_judges_rate(row.waves))
         right = int((verdicts.named == self._kinds[0][: len(mels)]).sum())
-        return Scored(row, {"accuracy": _share(right, len(mels)), **figures}, verdicts)
+        against_true = self._distances(verdicts, is_true=row.name == "true")
+        return Scored(row, {"accuracy": _share(right, len(mels)), **against_true, **figures}, verdicts)
+
+    def _distances(self, verdicts: Verdicts, *, is_true: bool) -> dict[str, Any]:
+        """The judge's features and posteriors against those of as many true sounds; of true sound, its halves."""
+        assert self._true_verdicts is not None
+        count = len(verdicts.features)
+        if count < 4:
+            return {}
+        half = count // 2
+        first, second = (
+            (verdicts.features[:half], verdicts.features[half : 2 * half])
+            if is_true
+            else (self._true_verdicts.features[:count], verdicts.features)
+        )
+        divergences = posterior_kl(self._true_verdicts.probabilities[:count], verdicts.probabilities)
+        rng = numpy_rng(self._seed, "evaluate.bootstrap")
+        return {
+            "frechet": frechet_distance(first, second),
+            "kernel": 1000.0 * kernel_distance(first, second),
+            "posterior_kl": as_dict(bootstrap_interval(divergences, rng)),
+        }
 
     def _chance(self) -> dict[str, Any]:
         """What guessing gives, known without a sound."""

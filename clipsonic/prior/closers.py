@@ -55,7 +55,7 @@ def make_closer(name: str, prior: TextPrior | None = None, bank: EmbedBank | Non
 
 
 def automatic(has_prior: bool, has_bank: bool) -> str:
-    """The closer that `auto` stands for: on the soundstage prior and neighbours were about equal, zero-shot far less."""
+    """The closer that `auto` stands for: on the soundstage prior and neighbours are about equal, and far ahead."""
     return "prior" if has_prior else "neighbours" if has_bank else "zero-shot"
 
 

@@ -109,14 +109,14 @@ def test_the_printed_table_has_a_line_for_every_row_and_a_dash_where_there_is_no
     lines = table_text(numbers()).splitlines()
     assert lines[0].split("  ")[-1] == "s per sound"
     assert "63.7% (59% to 69%)" in lines[1]
-    assert lines[2].split() == ["chance"] + ["–"] * 6
+    assert lines[2].split() == ["chance"] + ["–"] * 9
     assert "skipped: text, prior (the pipeline has no text prior)" in lines
 
 
 def test_the_markdown_table_has_the_cells_of_the_printed_one() -> None:
     head, rule, *rows = table_markdown(numbers()).splitlines()
-    assert head.startswith("| prompt | named rightly | sounds |")
-    assert rule == "|" + "---|" * 7
+    assert head.startswith("| prompt | named rightly | Fréchet | KAD | KL | sounds |")
+    assert rule == "|" + "---|" * 10
     assert "| 63.7% (59% to 69%) |" in rows[0]
     assert len({line.count("|") for line in (head, rule, *rows)}) == 1
 
@@ -131,7 +131,7 @@ def test_the_judges_own_accuracy_stands_beside_its_figures() -> None:
 def test_a_share_that_is_known_and_not_measured_has_no_interval() -> None:
     known = {"value": 0.04, "low": 0.04, "high": 0.04}
     rows = [{"name": "chance", "label": "chance", "about": "", "figures": {"accuracy": known}}]
-    assert table_text(numbers(rows=rows)).splitlines()[1].split() == ["chance", "4.0%"] + ["–"] * 5
+    assert table_text(numbers(rows=rows)).splitlines()[1].split() == ["chance", "4.0%"] + ["–"] * 8
 
 
 def test_a_report_of_real_videos_has_no_soundstage_figure() -> None:
