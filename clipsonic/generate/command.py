@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["build_parser", "run"]
 
 MAX_BATCH = 16
-BUNDLED_NOTICE = (
-    "note: the CLIP of this model knows only soundstage pictures and their words; for others, train on a corpus made "
-    "with clipsonic ingest --clip ViT-L-14:openai"
-)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Make the sounds, write the files, and say what was made."""
     started = time.perf_counter()
+    from clipsonic.generate.known import kinds_text, notice_for
+
+    if args.list_kinds:
+        return {"message": kinds_text(), "kinds": kinds_text().splitlines()}
     kind = check_options(args)
     prompt, left_s = read_prompt(kind, args)
     pipeline = load_pipeline(args)
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     outputs = make_sounds(pipeline, {kind: prompt}, duration_s, args)
     files, pictures = write_files(args, pipeline, outputs)
     done = time.perf_counter()
-    notice = BUNDLED_NOTICE if kind != "embeds" and getattr(pipeline.clip, "is_bundled", False) else None
+    notice = notice_for(pipeline, kind, prompt, args.start_s)
     if notice:
         print(notice, file=sys.stderr)
     facts = {

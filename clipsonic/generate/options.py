@@ -42,7 +42,8 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     prompt("--image", metavar="FILE", help="a picture of what sounds")
     prompt("--video", metavar="FILE", help="a video, of which four frames are looked at")
     prompt("--embeds", metavar="FILE.npy", help="ready CLIP embeddings: (E,), or (S, E) for the frames of a segment")
-    add("--out", required=True, metavar="FILE", help=".wav, .flac, or for a video .mp4: its picture with the new sound")
+    add("--list-kinds", action="store_true", help="say what the bundled model knows, and do nothing else")
+    add("--out", metavar="FILE", help=".wav, .flac, or for a video .mp4: its picture with the new sound")
     add(
         "--closer",
         default="auto",
@@ -75,6 +76,8 @@ def check_options(args: argparse.Namespace) -> str:
     Raises:
         UsageError: options that do not go together.
     """
+    if args.out is None:
+        raise UsageError("--out is missing: give the .wav, .flac or .mp4 file to write")
     given = [kind for kind in PROMPTS if getattr(args, kind) is not None]
     if len(given) != 1:
         found = " and ".join(f"--{kind}" for kind in given) or "no prompt"
