@@ -25,6 +25,7 @@ pipeline = ClipSonicPipeline.from_pretrained(source / "pipeline")
 pipeline.denoiser.half().save_pretrained(target / "denoiser")  # half the bytes; loaded back to float32
 pipeline.scheduler.save_pretrained(target / "scheduler")
 shutil.copy(source / "pipeline" / "model_index.json", target / "model_index.json")
+shutil.copytree(source / "pipeline" / "bank", target / "bank", dirs_exist_ok=True)
 table = (source / "table.md").read_text(encoding="utf-8")
 for page in (target / "card.md", readme):
     text = page.read_text(encoding="utf-8")
