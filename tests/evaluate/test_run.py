@@ -17,7 +17,7 @@ from clipsonic.errors import CorpusError, FingerprintError, UsageError
 from clipsonic.evaluate.command import build_parser, run
 from clipsonic.evaluate.laws import find_laws
 from clipsonic.evaluate.report import write_report
-from clipsonic.evaluate.rows import Making
+from clipsonic.evaluate.rows import CLOSERS, Making
 from clipsonic.evaluate.run import Options, evaluate
 from clipsonic.models.dit import DiT1D
 from clipsonic.pipeline import ClipSonicPipeline
@@ -127,7 +127,9 @@ def test_an_untrained_model_is_judged_by_the_laws_of_the_scenes(corpus: Path, tm
     rows = rows_of(first.numbers)
     expected = "true vocoder image video-timed video-pooled text-zero-shot shuffled silence chance"
     assert list(rows) == expected.split()
-    assert first.numbers["skipped"] == [{"label": "text (prior)", "reason": "the pipeline has no text prior"}]
+    skipped = {one["label"]: one["reason"] for one in first.numbers["skipped"]}
+    assert list(skipped) == ["text (mean-shift)", "text (neighbours)", "text (prior)"]
+    assert skipped["text (prior)"] == "the pipeline has no text prior"
     assert rows["true"]["mel_difference_db"]["value"] == 0.0
     # the judge was trained on 2.56 s and longer; on 1.28 s of 30 sounds it still names most
     assert rows["true"]["accuracy"]["value"] > 0.8
@@ -180,7 +182,7 @@ def test_without_laws_there_is_retrieval_and_no_soundstage_figure(unknown_corpus
     assert rows["true"]["mean_rank"] == 1.0
     assert rows["video-timed"]["nearest_to_own"]["of"] == 8
     assert rows["chance"]["mean_rank"] == (numbers["num_items"] + 1) / 2
-    assert [one["label"] for one in numbers["skipped"]] == ["text (zero-shot)", "text (prior)"]
+    assert [one["label"] for one in numbers["skipped"]] == [f"text ({name})" for name in CLOSERS]
     assert "have no caption" in numbers["skipped"][0]["reason"]
     assert result.examples[0].sounds[0].verdict == ""
 
