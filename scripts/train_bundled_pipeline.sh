@@ -23,6 +23,8 @@ from clipsonic import ClipSonicPipeline
 source, target, readme = map(Path, sys.argv[1:])
 pipeline = ClipSonicPipeline.from_pretrained(source / "pipeline")
 pipeline.denoiser.half().save_pretrained(target / "denoiser")  # half the bytes; loaded back to float32
+config = target / "denoiser" / "config.json"  # diffusers notes the folder it was loaded from: nobody else's affair
+config.write_text(re.sub(r'\n *"_name_or_path": .*', "", config.read_text()))
 pipeline.scheduler.save_pretrained(target / "scheduler")
 shutil.copy(source / "pipeline" / "model_index.json", target / "model_index.json")
 shutil.copytree(source / "pipeline" / "bank", target / "bank", dirs_exist_ok=True)
