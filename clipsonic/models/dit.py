@@ -112,16 +112,19 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         require_matching(x_BMF, condition, self.config, multiple=self.patch)
         tokens_BSD, mask_BS = self.encoder(condition)
         drive_BD = self._drive(timestep_B, tokens_BSD, mask_BS)
-        patches_BPD, carried = self.level.enter(x_BMF, drive_BD)
-        count = patches_BPD.shape[1]
+        count = x_BMF.shape[2] // self.patch
         modulation_B6D = self.modulation(drive_BD).view(len(drive_BD), 6, -1)
         rotation = self._rotation(condition, count)
         mask_B11L = functional.pad(mask_BS, (0, count), value=True)[:, None, None]
-        h_BLD = torch.cat([tokens_BSD, patches_BPD], dim=1)
-        for block in self.blocks:
-            h_BLD = self._run(block, h_BLD, modulation_B6D, rotation, mask_B11L)
         shift_B1D, scale_B1D = self.modulation_out(drive_BD)[:, None].chunk(2, dim=-1)
-        inner_BMF = self.level.leave(modulated(h_BLD[:, -count:], shift_B1D, scale_B1D), carried, drive_BD)
+
+        def transform(patches_BPD: Tensor) -> Tensor:
+            h_BLD = torch.cat([tokens_BSD, patches_BPD], dim=1)
+            for block in self.blocks:
+                h_BLD = self._run(block, h_BLD, modulation_B6D, rotation, mask_B11L)
+            return modulated(h_BLD[:, -count:], shift_B1D, scale_B1D)
+
+        inner_BMF = self.level(x_BMF, drive_BD, transform)
         spectrum_BM1 = self._spectrum(timestep_B, tokens_BSD, mask_BS)[..., None]
         return self._prediction(inner_BMF + spectrum_BM1, x_BMF, timestep_B)
 

@@ -10,11 +10,16 @@ fine level: about as much as one and a half blocks of the transformer; a positio
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsonic.models.blocks import modulated
+
+Transform = Callable[[Tensor], Tensor]
+"""The transformer between a level's way in and its way out: tokens (B, F / patch, D) to normalised ones of that shape."""
 
 _KERNEL = 7
 _MLP_RATIO = 2
@@ -37,13 +42,9 @@ class PatchLevel(nn.Module):
         self.patch_in = nn.Linear(num_mels * patch, width)
         self.patch_out = zeroed(nn.Linear(width, num_mels * patch))
 
-    def enter(self, x_BMF: Tensor, drive_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, F / patch, D), and nothing to carry past the transformer."""
-        tokens_BPD = self.patch_in(to_patches(x_BMF, self.patch).to(self.patch_in.weight.dtype))
-        return tokens_BPD, tokens_BPD[:, :, :0]
-
-    def leave(self, h_BPD: Tensor, carried: Tensor, drive_BD: Tensor) -> Tensor:
-        """Columns (B, M, F) from the transformer's normalised output."""
+    def forward(self, x_BMF: Tensor, drive_BD: Tensor, transform: Transform) -> Tensor:
+        """Columns (B, M, F) of the transformer's answer."""
+        h_BPD = transform(self.patch_in(to_patches(x_BMF, self.patch).to(self.patch_in.weight.dtype)))
         return to_columns(self.patch_out(h_BPD.to(self.patch_out.weight.dtype)), self.patch)
 
 
@@ -73,18 +74,14 @@ class FineLevel(nn.Module):
         self.modulation_out = zeroed(nn.Linear(width, 2 * fine_width))
         self.patch_out = zeroed(nn.Linear(fine_width, num_mels * fine_patch))
 
-    def enter(self, x_BMF: Tensor, drive_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, F / patch, D), and what is carried past the transformer (B, F / fine_patch, C)."""
-        fine_BQC = self.patch_in(to_patches(x_BMF, self.fine_patch).to(self.patch_in.weight.dtype))
+    def forward(self, x_BMF: Tensor, drive_BD: Tensor, transform: Transform) -> Tensor:
+        """Columns (B, M, F) of what this level saw and of the transformer's answer."""
         modulation_B3C = self.modulation(drive_BD).unflatten(1, (3, -1))
+        fine_BQC = self.patch_in(to_patches(x_BMF, self.fine_patch).to(self.patch_in.weight.dtype))
         for block in self.before:
             fine_BQC = block(fine_BQC, modulation_B3C)
-        return self.merge(fine_BQC.unflatten(1, (-1, self.group)).flatten(2)), fine_BQC
-
-    def leave(self, h_BPD: Tensor, carried: Tensor, drive_BD: Tensor) -> Tensor:
-        """Columns (B, M, F) from the transformer's normalised output."""
-        fine_BQC = carried + self.split(h_BPD.to(self.split.weight.dtype)).view(carried.shape)
-        modulation_B3C = self.modulation(drive_BD).unflatten(1, (3, -1))
+        h_BPD = transform(self.merge(fine_BQC.unflatten(1, (-1, self.group)).flatten(2)))
+        fine_BQC = fine_BQC + self.split(h_BPD.to(self.split.weight.dtype)).view(fine_BQC.shape)
         for block in self.after:
             fine_BQC = block(fine_BQC, modulation_B3C)
         shift_B1C, scale_B1C = self.modulation_out(drive_BD)[:, None].chunk(2, dim=-1)

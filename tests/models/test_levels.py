@@ -30,11 +30,16 @@ def fine():
     return level
 
 
+def silent(tokens):
+    """A transformer that says nothing."""
+    return torch.zeros_like(tokens)
+
+
 @torch.no_grad()
 def test_a_sound_that_comes_one_position_later_is_answered_one_position_later(fine):
-    x, drive, silent = draw(1, 8, 160), draw(1, 16, seed=2), torch.zeros(1, 20, 16)
+    x, drive = draw(1, 8, 160), draw(1, 16, seed=2)
     later = torch.roll(x, fine.fine_patch, dims=2)
-    early, late = (fine.leave(silent, fine.enter(mel, drive)[1], drive) for mel in (x, later))
+    early, late = (fine(mel, drive, silent) for mel in (x, later))
     inside = slice(40, 120)  # further from the ends than the 4 x 3 positions of 2 columns that the blocks see
     shifted = torch.roll(early, fine.fine_patch, dims=2)
     torch.testing.assert_close(late[..., inside], shifted[..., inside], atol=1e-5, rtol=0)
@@ -42,8 +47,7 @@ def test_a_sound_that_comes_one_position_later_is_answered_one_position_later(fi
 
 def test_without_the_transformer_a_column_sees_its_neighbourhood_and_no_further(fine):
     x = draw(1, 8, 160).requires_grad_()
-    drive, silent = draw(1, 16, seed=2), torch.zeros(1, 20, 16)
-    fine.leave(silent, fine.enter(x, drive)[1], drive)[0, :, 80].sum().backward()
+    fine(x, draw(1, 16, seed=2), silent)[0, :, 80].sum().backward()
     seen = x.grad[0].abs().amax(dim=0).nonzero().flatten()
     reach = 2 * 2 * 3 * fine.fine_patch  # blocks x positions to a side x columns
     assert seen.min() == 80 - reach
@@ -53,6 +57,5 @@ def test_without_the_transformer_a_column_sees_its_neighbourhood_and_no_further(
 @torch.no_grad()
 def test_the_transformer_reaches_every_column(fine):
     x, drive = draw(1, 8, 160), draw(1, 16, seed=2)
-    carried = fine.enter(x, drive)[1]
-    changed = fine.leave(draw(1, 20, 16, seed=3), carried, drive) - fine.leave(torch.zeros(1, 20, 16), carried, drive)
+    changed = fine(x, drive, lambda tokens: draw(*tokens.shape, seed=3)) - fine(x, drive, silent)
     assert changed.abs().amax(dim=(0, 1)).min() > 0
