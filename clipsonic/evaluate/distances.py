@@ -39,7 +39,8 @@ def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
 def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Kernel audio distance of features (N, C), (K, C): an unbiased squared MMD (Chung et al. 2025, arXiv 2502.15602).
 
-    With a Gaussian kernel whose width is the median distance within `first`, the reference; it may be below 0.
+    With a Gaussian kernel whose width is the median distance within `first`, the reference; it may be below 0, and is
+    where the sets are paired and alike.
 
     Raises:
         ValueError: a set of fewer than two.

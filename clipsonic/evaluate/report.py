@@ -158,7 +158,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
             "kernel",
             "KAD",
             _plain,
-            "Kernel audio distance of the same features, times 1,000: unbiased, so it does not depend on the count.",
+            "Kernel audio distance of the same features, times 1,000: unbiased for independent sounds, whatever their "
+            "count; below 0 where each made sound is nearly its own true one.",
         ),
         Column(
             "posterior_kl",

@@ -19,7 +19,7 @@ from torch.nn import functional
 from clipsonic.models.blocks import modulated
 
 Transform = Callable[[Tensor], Tensor]
-"""The transformer between a level's way in and its way out: tokens (B, F / patch, D) to normalised ones of that shape."""
+"""The transformer between a level's way in and its way out: tokens (B, F / patch, D) to normalised ones alike."""
 
 _KERNEL = 7
 _MLP_RATIO = 2
