@@ -10,8 +10,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from clipsonic.audio.frames import analyse, overlap_add
 from clipsonic.audio.mel import edge_padding, mel_filterbank
 from clipsonic.errors import SpecError
 from clipsonic.seeding import torch_generator
@@ -80,10 +80,12 @@ class GriffinLim:
     def _invert(self, log_mel: Tensor) -> Tensor:
         magnitude = self.linear_magnitude(log_mel).transpose(1, 2).contiguous()
         spectrum = magnitude * self._initial_phase(magnitude)
-        weight = self._overlap(torch.ones_like(spectrum[:1, :, :1].real) * self._window.square()).clamp_min(_TINY)
+        weight = overlap_add(torch.ones_like(spectrum[:1, :, :1].real) * self._window.square(), self.spec).clamp_min(
+            _TINY
+        )
         previous = torch.zeros_like(spectrum)
         for _ in range(self.num_iterations):
-            rebuilt = self._analyse(self._synthesise(spectrum, weight))
+            rebuilt = analyse(self._synthesise(spectrum, weight), self.spec, self._window)
             accelerated = torch.sub(rebuilt, previous, alpha=self.momentum / (1.0 + self.momentum))
             spectrum = accelerated.mul_(magnitude * _inverse_modulus(accelerated))
             previous = rebuilt
@@ -111,22 +113,9 @@ class GriffinLim:
         angle = torch.rand(magnitude_BFK.shape[1:], generator=generator) * (2.0 * torch.pi)
         return torch.polar(torch.ones_like(angle), angle).to(magnitude_BFK.device)
 
-    def _analyse(self, wave: Tensor) -> Tensor:
-        """(B, T) to (B, F, n_fft // 2 + 1), framed as `LogMel` does."""
-        padding = edge_padding(self.spec)
-        padded = functional.pad(wave, (padding, padding), mode="reflect")
-        return torch.fft.rfft(padded.unfold(1, self.spec.n_fft, self.spec.hop_length) * self._window)
-
     def _synthesise(self, spectrum: Tensor, weight: Tensor) -> Tensor:
         """Least-squares inverse of the frames, the reflected ends cut off: (B, F * hop)."""
-        return self._overlap(torch.fft.irfft(spectrum, n=self.spec.n_fft) * self._window) / weight
-
-    def _overlap(self, frames: Tensor) -> Tensor:
-        """Overlap-add (B, F, n_fft) and cut the ends."""
-        spec, padding = self.spec, edge_padding(self.spec)
-        total = spec.n_fft + (frames.shape[1] - 1) * spec.hop_length
-        added = functional.fold(frames.transpose(1, 2), (1, total), (1, spec.n_fft), stride=(1, spec.hop_length))
-        return added[:, 0, 0, padding : total - padding]
+        return overlap_add(torch.fft.irfft(spectrum, n=self.spec.n_fft) * self._window, self.spec) / weight
 
 
 def _inverse_modulus(values: Tensor) -> Tensor:

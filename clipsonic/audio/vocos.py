@@ -13,7 +13,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipsonic.audio.mel import edge_padding, mel_filterbank
+from clipsonic.audio.frames import overlap_add
+from clipsonic.audio.mel import mel_filterbank
 from clipsonic.errors import SpecError
 from clipsonic.specs import MelSpec
 
@@ -95,13 +96,7 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         """Least-squares inverse of columns framed as `LogMel` does, (B, F * hop)."""
         frames_BFN = torch.fft.irfft(spectrum_BFK, n=self.spec.n_fft) * self.window
         squares_1FN = self.window.square().expand(1, frames_BFN.shape[1], -1)
-        return self._overlap(frames_BFN) / self._overlap(squares_1FN).clamp_min(1e-11)
-
-    def _overlap(self, frames_BFN: Tensor) -> Tensor:
-        spec, padding = self.spec, edge_padding(self.spec)
-        total = spec.n_fft + (frames_BFN.shape[1] - 1) * spec.hop_length
-        added = functional.fold(frames_BFN.transpose(1, 2), (1, total), (1, spec.n_fft), stride=(1, spec.hop_length))
-        return added[:, 0, 0, padding : total - padding]
+        return overlap_add(frames_BFN, self.spec) / overlap_add(squares_1FN, self.spec).clamp_min(1e-11)
 
 
 class ConvNeXtBlock(nn.Module):

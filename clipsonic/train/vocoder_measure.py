@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from clipsonic.audio.mel import LogMel, edge_padding
+from clipsonic.audio.frames import analyse
+from clipsonic.audio.mel import LogMel
 from clipsonic.audio.vocoder import GriffinLim
 from clipsonic.audio.vocos import Vocos
 from clipsonic.specs import MelSpec
@@ -69,10 +70,7 @@ def _floor_db(vocoder: Vocos, wave_1T: Tensor, mel: Tensor) -> float:
 
 
 def _columns(wave_1T: Tensor, spec: MelSpec) -> Tensor:
-    padding = edge_padding(spec)
-    padded = torch.nn.functional.pad(wave_1T, (padding, padding), mode="reflect")
-    columns: Tensor = torch.fft.rfft(padded.unfold(1, spec.n_fft, spec.hop_length) * torch.hann_window(spec.n_fft))
-    return columns
+    return analyse(wave_1T, spec, torch.hann_window(spec.n_fft))
 
 
 def _log_magnitudes(wave_1T: Tensor, spec: MelSpec) -> Tensor:

@@ -1,0 +1,30 @@
+"""Waves cut into the frames that `LogMel` sees, and frames added up to a wave again.
+
+Guarantee: `overlap_add` of windowed frames, divided by that of the squared windows, is the least-squares inverse of
+`analyse`; lengths are exactly F * hop. Pure functions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from clipsonic.audio.mel import edge_padding
+from clipsonic.specs import MelSpec
+
+
+def analyse(wave_BT: Tensor, spec: MelSpec, window: Tensor) -> Tensor:
+    """(B, T) to the complex spectra (B, F, n_fft // 2 + 1) of its windowed frames, its ends reflected."""
+    padding = edge_padding(spec)
+    padded = functional.pad(wave_BT, (padding, padding), mode="reflect")
+    spectrum: Tensor = torch.fft.rfft(padded.unfold(1, spec.n_fft, spec.hop_length) * window)
+    return spectrum
+
+
+def overlap_add(frames_BFN: Tensor, spec: MelSpec) -> Tensor:
+    """Frames (B, F, n_fft) added up at their places, the reflected ends cut off: (B, F * hop)."""
+    padding = edge_padding(spec)
+    total = spec.n_fft + (frames_BFN.shape[1] - 1) * spec.hop_length
+    added = functional.fold(frames_BFN.transpose(1, 2), (1, total), (1, spec.n_fft), stride=(1, spec.hop_length))
+    return added[:, 0, 0, padding : total - padding]
