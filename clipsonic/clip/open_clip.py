@@ -81,6 +81,22 @@ def new_clip(recipe: dict[str, Any], merges: bytes) -> ClipEmbedder:
     return _embedder(_build(model_cfg, recipe["architecture"]), config, merges=merges)
 
 
+def recipe_of(name: str | Path) -> dict[str, Any]:
+    """The recipe of a CLIP folder, to train it on: its architecture and preprocessing.
+
+    Raises:
+        UsageError: not a folder of ours, whose text tower this package can train.
+        CheckpointError: a damaged folder.
+    """
+    folder = _folder_of(name)
+    if folder is None or not (folder / MERGES_FILE).is_file():
+        raise UsageError(
+            f"--init {name} is not a CLIP that train-clip wrote ({MERGES_FILE} is missing): give tiny or such a folder"
+        )
+    stored = _read_config(folder)
+    return {key: stored[key] for key in ("architecture", "model_cfg", "preprocess_cfg")}
+
+
 def resizer(recipe: dict[str, Any]) -> Callable[[list[Image.Image]], np.ndarray]:
     """Pictures -> (N, h, w, 3) uint8 at the size of the recipe's model, before there is a model."""
     resize = _geometry(merge_preprocess_dict(PreprocessCfg(), recipe["preprocess_cfg"]))

@@ -29,7 +29,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--val-pairs", nargs="+", metavar="TARS", help="tars to judge by (default: one pair in twenty)")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="where the CLIP folder is written")
-    parser.add_argument("--arch", metavar="JSON", help="architecture and preprocessing (default: the bundled recipe)")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--arch", metavar="JSON", help="architecture and preprocessing (default: the bundled recipe)")
+    start.add_argument(
+        "--init", metavar="FOLDER", help="train this CLIP on, with its own vocabulary; tiny: the bundled"
+    )
     parser.add_argument("--steps", type=int, default=3000, help="optimiser steps (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=128, help="pairs per step (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate (default: %(default)s)")

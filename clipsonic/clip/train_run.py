@@ -36,15 +36,16 @@ _MEAN_SCALE = 1e-2  # exp(0.01 x) = 1 + 0.01 x to 5e-5: the vote is then one of 
 def train_clip(args: argparse.Namespace) -> dict[str, Any]:
     """Run the command; `args` as its parser makes them."""
     settings = TrainSettings(args.steps, args.batch_size, args.lr, seed=args.seed, max_minutes=args.max_minutes)
-    recipe = read_recipe(args.arch)
+    recipe = door.recipe_of(args.init) if args.init else read_recipe(args.arch)
     table, val = _tables(args, recipe)
     trainer = _trainer(args, settings, recipe, table)
     trainer.run(Path(args.out))
     trainer.embedder.save(args.out)
     embedder = door.load_clip(args.out, trainer.embedder.device)
     figures = measure(embedder, table, val)
+    start = f"the weights of `{door.fingerprint_of(args.init)}`" if args.init else "random weights"
     effort = f"{trainer.step} steps of {args.batch_size} pairs in {trainer.seconds / 60:.0f} minutes"
-    embedder.card = card_text(embedder.fingerprint, figures, len(table), len(val), effort)
+    embedder.card = card_text(embedder.fingerprint, figures, len(table), len(val), start, effort)
     embedder.save(args.out)
     (Path(args.out) / CHECKPOINT_FILE).unlink(missing_ok=True)
     message = f"{embedder.card}\nwritten to {args.out}"
@@ -146,18 +147,24 @@ def _trainer(
     args: argparse.Namespace, settings: TrainSettings, recipe: dict[str, Any], table: PairTable
 ) -> ClipTrainer:
     """A trainer at the beginning, or where the run in --out was interrupted."""
-    merges = packed(short_merges((text for texts in table.captions for text in texts), door.published_merges()))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(args.seed, "clip.weights"))
-        embedder = door.new_clip(recipe, merges)
+    embedder = door.load_clip(args.init) if args.init else _untrained(recipe, table, args.seed)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     embedder.to(device)
     batches = BatchMaker(table, caption_bank(table.captions, embedder.tokenize), args.batch_size, args.seed)
     facts = {"recipe": json.dumps(recipe, sort_keys=True), "pairs": _digest_of(table)}
+    facts |= {"init": embedder.fingerprint} if args.init else {}
     trainer = ClipTrainer(embedder, door.clip_loss(), batches, settings, facts)
     if args.resume == "auto" and trainer.resume(Path(args.out)):
         print(f"continuing at step {trainer.step}", file=sys.stderr)
     return trainer
+
+
+def _untrained(recipe: dict[str, Any], table: PairTable, seed: int) -> ClipEmbedder:
+    """A new CLIP whose vocabulary is that of the captions."""
+    merges = packed(short_merges((text for texts in table.captions for text in texts), door.published_merges()))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "clip.weights"))
+        return door.new_clip(recipe, merges)
 
 
 def _digest_of(table: PairTable) -> str:
@@ -174,13 +181,13 @@ def command_line(name: str) -> str:
     return shlex.join(["clipsonic", *short])
 
 
-def card_text(fingerprint: str, figures: dict[str, Any], num_pairs: int, num_val: int, effort: str) -> str:
-    """card.md of a trained CLIP; `effort` says how long it was trained."""
+def card_text(fingerprint: str, figures: dict[str, Any], num_pairs: int, num_val: int, start: str, effort: str) -> str:
+    """card.md of a trained CLIP; `start` says what it was trained from, `effort` how long."""
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures.items() if isinstance(value, float))
     confused = ", ".join(f"{true} as {other} ({share:.0%})" for true, other, share in figures.get("confusions", [])[:5])
     return f"""# A small CLIP
 
-Space: `{fingerprint}`. Trained from random weights on {num_pairs} pairs of pictures and captions
+Space: `{fingerprint}`. Trained from {start} on {num_pairs} pairs of pictures and captions
 with open_clip's contrastive loss, {effort}. It knows what those pairs show and nothing else. Licence: Apache-2.0.
 
 Measured on {num_val} pairs that training never saw:

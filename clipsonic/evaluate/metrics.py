@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,8 +41,13 @@ def wilson_interval(hits: int, total: int, z: float = _Z_95) -> Interval:
     return Interval(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
 
 
-def bootstrap_interval(values: np.ndarray, rng: np.random.Generator, num_resamples: int = 2000) -> Interval:
-    """The mean of values (N,) with the percentile interval of resampled means (Efron 1979).
+def bootstrap_interval(
+    values: np.ndarray,
+    rng: np.random.Generator,
+    num_resamples: int = 2000,
+    statistic: Callable[..., np.ndarray] = np.mean,
+) -> Interval:
+    """The mean (or np.median) of values (N,) with the percentile interval of resampled ones (Efron 1979).
 
     Raises:
         ValueError: no value.
@@ -51,8 +56,21 @@ def bootstrap_interval(values: np.ndarray, rng: np.random.Generator, num_resampl
     if values.size == 0:
         raise ValueError("a mean of no values has no interval: give at least one")
     picks = rng.integers(values.size, size=(num_resamples, values.size))
-    low, high = np.quantile(values[picks].mean(axis=1), (0.025, 0.975))
-    return Interval(float(values.mean()), float(low), float(high))
+    low, high = np.quantile(statistic(values[picks], axis=1), (0.025, 0.975))
+    return Interval(float(statistic(values)), float(low), float(high))
+
+
+def resampled_interval(
+    value: float, of: Callable[[np.ndarray], float], count: int, rng: np.random.Generator, num_resamples: int = 100
+) -> Interval:
+    """A distance between sets with the spread of its bootstrap: `of(places)` is the distance over these items.
+
+    A resample repeats items, which by itself moves a distance of covariances; so its spread around its own mean is
+    laid around the true value.
+    """
+    draws = np.array([of(rng.integers(count, size=count)) for _ in range(num_resamples)])
+    low, high = np.quantile(draws - draws.mean(), (0.025, 0.975))
+    return Interval(value, value + float(low), value + float(high))
 
 
 def mean_abs_log_mel(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -88,12 +88,15 @@ def _decibels(figure: Any) -> str:
     return f"{figure['value']:.1f} ({figure['low']:.1f} to {figure['high']:.1f})"
 
 
-def _plain(figure: Any) -> str:
-    return f"{figure:.1f}"
+_spread = _decibels
 
 
 def _nats(figure: Any) -> str:
     return f"{figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
+
+
+def _whole(figure: Any) -> str:
+    return f"{figure['value']:.0f} ({figure['low']:.0f} to {figure['high']:.0f})"
 
 
 def _rank(rank: Any) -> str:
@@ -136,6 +139,39 @@ _COMMON = (
         "Wall-clock seconds to make one sound on the machine of this run, in batches.",
     ),
 )
+LAW_COLUMNS = (
+    Column(
+        "pitch_semitones",
+        "pitch off, semitones",
+        _decibels,
+        "How far the pitch heard is from the law's, of kinds that have one: the median, with its 95 % interval. Read "
+        "by holding the sound against renders of the law at known pitches, without a network; the true sound's row "
+        "is the error of this reading.",
+    ),
+    Column(
+        "rate_error",
+        "rate off",
+        _percent,
+        "How far the rate of what recurs (strikes, barks, puffs, turns) is from the law's, as a share of it: the "
+        "median, over scenes that keep their speed, read in the same way.",
+    ),
+    Column(
+        "onset_ms",
+        "onsets off, ms",
+        _whole,
+        "Distance of each onset of the law to the nearest one heard: the median. Frames a second apart cannot tell "
+        "the moment of a strike, so read it against the shuffled rows.",
+    ),
+    Column("level_db", "level off, dB", _decibels, "Difference of the level (RMS) to the true sound's: the median."),
+    Column(
+        "envelope_correlation",
+        "follows change",
+        _nats,
+        "Correlation of the loudness curve with the true sound's over scenes that start, stop or change inside the "
+        "segment: the mean. One picture cannot tell when; frames with their times can.",
+    ),
+)
+"""Of the laws of the soundstage, measured on the waveform."""
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "soundstage": (
         Column(
@@ -150,14 +186,14 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column(
             "frechet",
             "Fréchet",
-            _plain,
+            _spread,
             "Fréchet distance of the judge's features to those of as many true sounds; in the first row, between two "
             "disjoint halves of the true sounds. It falls with the count: compare rows with as many sounds.",
         ),
         Column(
             "kernel",
             "KAD",
-            _plain,
+            _spread,
             "Kernel audio distance of the same features, times 1,000: unbiased for independent sounds, whatever their "
             "count; below 0 where each made sound is nearly its own true one.",
         ),
@@ -169,6 +205,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
             "interval of its mean.",
         ),
         *_COMMON,
+        *LAW_COLUMNS,
     ),
     "videos": (
         Column(
@@ -196,11 +233,11 @@ def columns_of(numbers: Mapping[str, Any]) -> tuple[Column, ...]:
     return COLUMNS[numbers["corpus_kind"]]
 
 
-def headings(numbers: Mapping[str, Any]) -> list[str]:
-    """The columns' headings; beside the judge's share stands how often it is right on true sound."""
+def headings(numbers: Mapping[str, Any], columns: Sequence[Column]) -> list[str]:
+    """These columns' headings; beside the judge's share stands how often it is right on true sound."""
     true = next((row["figures"].get("accuracy") for row in numbers["rows"] if row["name"] == "true"), None)
     own = f" (judge itself: {true['value']:.1%})" if true else ""
-    return [column.heading + (own if column.key == "accuracy" else "") for column in columns_of(numbers)]
+    return [column.heading + (own if column.key == "accuracy" else "") for column in columns]
 
 
 def cells(row: Mapping[str, Any], columns: Sequence[Column]) -> list[str]:
@@ -211,24 +248,41 @@ def cells(row: Mapping[str, Any], columns: Sequence[Column]) -> list[str]:
 
 def table_text(numbers: Mapping[str, Any]) -> str:
     """The table for a terminal."""
-    lines = _lines(numbers)
-    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
-    padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    tables = [_padded(_lines(numbers, columns)) for columns in _halves(numbers)]
     notes = [f"skipped: {skipped['label']} ({skipped['reason']})" for skipped in numbers["skipped"]]
-    return "\n".join([*padded, *numbers["sentences"], *notes])
+    return "\n".join([*"\n\n".join(tables).split("\n"), *numbers["sentences"], *notes])
 
 
-def table_markdown(numbers: Mapping[str, Any]) -> str:
-    """The table for a card or a README."""
-    head, *rows = (" | ".join(line) for line in _lines(numbers, corner="prompt"))
-    rule = "---|" * (1 + len(columns_of(numbers)))
-    return "\n".join([f"| {head} |", f"|{rule}", *(f"| {row} |" for row in rows)]) + "\n"
+def table_markdown(numbers: Mapping[str, Any]) -> list[str]:
+    """The tables for a card or a README: what is heard, and (where laws are known) how far the laws are obeyed."""
+    tables = []
+    for columns in _halves(numbers):
+        head, *rows = (" | ".join(line) for line in _lines(numbers, columns, corner="prompt"))
+        rule = "---|" * (1 + len(columns))
+        tables.append("\n".join([f"| {head} |", f"|{rule}", *(f"| {row} |" for row in rows)]) + "\n")
+    return tables
 
 
-def _lines(numbers: Mapping[str, Any], corner: str = "") -> list[list[str]]:
-    """Headings and rows as written cells."""
+def _halves(numbers: Mapping[str, Any]) -> list[tuple[Column, ...]]:
+    """The columns of the table, those of the laws apart: together they are too wide to be read on one page."""
     columns = columns_of(numbers)
-    return [[corner, *headings(numbers)], *([row["label"], *cells(row, columns)] for row in numbers["rows"])]
+    parts = [
+        tuple(one for one in columns if one not in LAW_COLUMNS),
+        tuple(one for one in columns if one in LAW_COLUMNS),
+    ]
+    return [part for part in parts if part]
+
+
+def _padded(lines: list[list[str]]) -> str:
+    widths = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join(rows)
+
+
+def _lines(numbers: Mapping[str, Any], columns: Sequence[Column], corner: str = "") -> list[list[str]]:
+    """Headings and rows as written cells; rows with no figure in these columns are left out."""
+    rows = [[row["label"], *cells(row, columns)] for row in numbers["rows"]]
+    return [[corner, *headings(numbers, columns)], *(row for row in rows if set(row[1:]) != {"–"})]
 
 
 def write_report(folder: str | Path, result: Evaluation) -> dict[str, str]:
@@ -237,7 +291,7 @@ def write_report(folder: str | Path, result: Evaluation) -> dict[str, str]:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(result.numbers, indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(folder / REPORT_NAME, text.encode() + b"\n")
-    write_whole(folder / TABLE_NAME, table_markdown(result.numbers))
+    write_whole(folder / TABLE_NAME, "\n".join(table_markdown(result.numbers)))
     write_whole(folder / PAGE_NAME, render_page(result).encode())
     return {"report": str(folder / REPORT_NAME), "page": str(folder / PAGE_NAME)}
 
@@ -262,7 +316,7 @@ def render_page(result: Evaluation, max_bytes: int = MAX_PAGE_BYTES) -> str:
     page = template.render(
         numbers=result.numbers,
         columns=columns,
-        headings=headings(result.numbers),
+        headings=headings(result.numbers, columns),
         rows=rows,
         cards=cards,
         num_hidden=len(result.examples) - len(cards),

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from clipsonic.audio.mel import LogMel
 from clipsonic.evaluate.material import Material
 from clipsonic.evaluate.metrics import derangement
+from clipsonic.evaluate.plan import Item
 from clipsonic.seeding import numpy_rng, torch_generator
 
 PROMPTS = ("image", "video", "text")
@@ -117,18 +118,32 @@ def made_rows(
 
 
 def blind_rows(material: Material, made: Sequence[Row], seed: int) -> list[Row]:
-    """What knows nothing of its item: the first made row with the items exchanged, silence, and chance."""
+    """What knows nothing of its item: the first made row with the items exchanged (among all, and among those
+    of their kind), silence, and chance."""
     rows = []
     if made and made[0].waves is not None and len(made[0].waves) > 1:
         sources = [item.source for item in material.items[: len(made[0].waves)]]
         order = derangement(sources, numpy_rng(seed, "evaluate.shuffle"))
         about = f"the {made[0].label} row, each sound made for another video"
         rows.append(Row("shuffled", "shuffled prompts", about, made[0].waves[order]))
+        if all(item.kind for item in material.items):
+            about = f"the {made[0].label} row, each sound made for another video of the same kind"
+            within = within_kinds(material.items[: len(made[0].waves)], numpy_rng(seed, "evaluate.shuffle"))
+            rows.append(Row("shuffled-within", "shuffled within the kind", about, made[0].waves[within]))
     return [
         *rows,
         Row("silence", "silence", "zeros", np.zeros_like(material.waves)),
         Row("chance", "chance", "guessing", None),
     ]
+
+
+def within_kinds(items: Sequence[Item], rng: np.random.Generator) -> np.ndarray:
+    """A permutation (N,) that gives every item another one of its kind; the only one of a kind stays."""
+    result = np.arange(len(items))
+    for kind in sorted({str(item.kind) for item in items}):
+        places = np.array([place for place, item in enumerate(items) if item.kind == kind])
+        result[places] = places[derangement([str(place) for place in places], rng)]
+    return result
 
 
 def _make(

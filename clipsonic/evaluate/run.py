@@ -9,7 +9,8 @@ The numbers are plain JSON values:
     sentences (what came out, in words), confused [[was, called, share]],
     examples [{title, source, file, start_s, caption, verdicts {row: kind}}],
     rows [{name, label, about, figures {num_sounds,
-    accuracy, frechet, kernel, posterior_kl | recall_at_1, mean_rank, nearest_to_own,
+    accuracy, frechet, kernel, posterior_kl, pitch_semitones, rate_error, onset_ms, level_db, envelope_correlation
+    | recall_at_1, mean_rank, nearest_to_own,
     mel_difference_db, silent_share, clipped_share, seconds_per_sound}}]
 Shares and means are {value, low, high} with 95 % intervals.
 """
@@ -31,6 +32,7 @@ from clipsonic.evaluate.judge import load_judge
 from clipsonic.evaluate.laws import find_laws
 from clipsonic.evaluate.material import load_material
 from clipsonic.evaluate.metrics import confusion, most_confused
+from clipsonic.evaluate.obedience import Heard
 from clipsonic.evaluate.plan import Item, Law, Plan, plan_scenes, plan_videos
 from clipsonic.evaluate.report import Evaluation
 from clipsonic.evaluate.rows import CLOSERS, PROMPTS, Making, blind_rows, made_rows, reference_rows
@@ -81,7 +83,8 @@ def evaluate(pipeline: Any, options: Options) -> Evaluation:
     judged = _judge_and_kinds(plan.items) if laws else None
     references = reference_rows(material, pipeline, making)
     made, skipped = made_rows(material, pipeline, making, options.prompts, options.closers)
-    scorer = Scorer(material.waves, segment.mel, judged, _firsts(plan.items), making.seed)
+    heard = [Heard(laws[item.source].scene, item.video_start_s, segment.seconds) for item in plan.items if laws]
+    scorer = Scorer(material.waves, segment.mel, judged, _firsts(plan.items), making.seed, heard)
     scored = [scorer.score(row) for row in [*references, *made, *blind_rows(material, made, making.seed)]]
     numbers = {
         **_settings(pipeline, options),

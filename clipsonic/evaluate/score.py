@@ -7,7 +7,7 @@ laws are known, N x N spectrogram distances where they are not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +23,10 @@ from clipsonic.evaluate.metrics import (
     mean_abs_log_mel,
     own_ranks,
     pairwise_mel_difference,
+    resampled_interval,
     wilson_interval,
 )
+from clipsonic.evaluate.obedience import Heard, LawEars
 from clipsonic.evaluate.rows import Row
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.selection import SILENT_RMS_DB
@@ -50,12 +52,20 @@ class Scorer:
         kinds: the true class of each item with the judge that names them, or None where no law is known.
         firsts: indexes of the items that open their video, for the share nearest to their own soundtrack.
         seed: of the resampled intervals.
+        heard: the stretch of each item's scene, where laws are known.
     """
 
     def __init__(
-        self, waves: np.ndarray, mel: MelSpec, kinds: tuple[np.ndarray, Judge] | None, firsts: Sequence[int], seed: int
+        self,
+        waves: np.ndarray,
+        mel: MelSpec,
+        kinds: tuple[np.ndarray, Judge] | None,
+        firsts: Sequence[int],
+        seed: int,
+        heard: Sequence[Heard] = (),
     ) -> None:
         self._log_mel, self._kinds, self._seed = LogMel(mel), kinds, seed
+        self._ears = LawEars(heard, waves, mel.sample_rate_hz, seed) if heard else None
         self._firsts = list(firsts)
         self._true = self._mels(waves)
         self._true_verdicts = None if kinds is None else kinds[1].verdicts(self._at_judges_rate(waves))
@@ -78,7 +88,8 @@ class Scorer:
         verdicts = self._kinds[1].verdicts(self._at_judges_rate(row.waves))
         right = int((verdicts.named == self._kinds[0][: len(mels)]).sum())
         against_true = self._distances(verdicts, is_true=row.name == "true")
-        return Scored(row, {"accuracy": _share(right, len(mels)), **against_true, **figures}, verdicts)
+        laws = self._ears.figures(row.waves) if self._ears else {}
+        return Scored(row, {"accuracy": _share(right, len(mels)), **against_true, **figures, **laws}, verdicts)
 
     def _distances(self, verdicts: Verdicts, *, is_true: bool) -> dict[str, Any]:
         """The judge's features and posteriors against those of as many true sounds; of true sound, its halves."""
@@ -95,10 +106,19 @@ class Scorer:
         divergences = posterior_kl(self._true_verdicts.probabilities[:count], verdicts.probabilities)
         rng = numpy_rng(self._seed, "evaluate.bootstrap")
         return {
-            "frechet": frechet_distance(first, second),
-            "kernel": 1000.0 * kernel_distance(first, second),
+            "frechet": self._distance(frechet_distance, first, second),
+            "kernel": self._distance(lambda true, made: 1000.0 * kernel_distance(true, made), first, second),
             "posterior_kl": as_dict(bootstrap_interval(divergences, rng)),
         }
+
+    def _distance(
+        self, between: Callable[[np.ndarray, np.ndarray], float], first: np.ndarray, second: np.ndarray
+    ) -> dict[str, float]:
+        rng = numpy_rng(self._seed, "evaluate.bootstrap")
+        resampled = resampled_interval(
+            between(first, second), lambda at: between(first[at], second[at]), len(first), rng
+        )
+        return as_dict(resampled)
 
     def _chance(self) -> dict[str, Any]:
         """What guessing gives, known without a sound."""

@@ -170,7 +170,7 @@ class ClipSonicPipeline(DiffusionPipeline):
         # 6. Denoise.
         x_BMF = self._denoise(noise_BMF, condition, away, scale, steps, generators)
         # 7. Back to log-mel.
-        mean_M, std_M = torch.tensor(self.config["mel_mean"]), torch.tensor(self.config["mel_std"])
+        mean_M, std_M = self.mel_statistics
         log_mel_BMF = x_BMF.cpu() * std_M[:, None] + mean_M[:, None]
         # 8. Vocoder, and 9. the exact length.
         wave_BT = None if output_type == "mel" else self._vocode(log_mel_BMF)[:, :num_samples]
@@ -245,6 +245,11 @@ class ClipSonicPipeline(DiffusionPipeline):
     def segment(self) -> SegmentSpec:
         """Geometry and CLIP space of what this model makes."""
         return self._spec
+
+    @property
+    def mel_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (M,) of the mels it was trained on; model space is (log_mel - mean) / std."""
+        return torch.tensor(self.config["mel_mean"]), torch.tensor(self.config["mel_std"])
 
     @property
     def vocoder(self) -> Vocoder:

@@ -164,6 +164,27 @@ def draw_scene(seed: int, index: int, *, split: Split = "train", kind: str | Non
     )
 
 
+def plain_scene(
+    kind: str, material: str, size: float, speed: float, count: int, *, duration_s: float, seed: int = 0
+) -> Scene:
+    """A scene of chosen attributes that sounds throughout, in a quiet room; only its onsets' jitter is drawn."""
+    law, phases = KINDS[kind], (Phase(0.0, duration_s, speed),)
+    rng = numpy_rng(seed, "soundstage.plain", kind, round(1000 * speed), count)
+    return dataclasses.replace(
+        draw_scene(seed, 0, split="any", kind=kind),
+        duration_s=duration_s,
+        size=size,
+        speed=speed,
+        material=material,
+        count=count,
+        phases=phases,
+        events=_draw_events(law, phases, count, rng) if law.mode == "events" else (),
+        positions=_draw_positions(count, rng),
+        level_db=0.0,
+        ambience_db=-60.0,
+    )
+
+
 def _draw_attributes(law: Kind, split: Split, rng: np.random.Generator) -> tuple[str, float, float]:
     for _ in range(10_000):
         material, size, speed = str(rng.choice(law.materials)), float(rng.random()), float(rng.random())

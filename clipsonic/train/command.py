@@ -24,6 +24,8 @@ example:
   clipsonic train --config tiny --corpus CORPUS --out PIPELINE --max-minutes 10
   clipsonic train --config tiny --config short --corpus CORPUS --out PIPELINE --optim.lr 5e-4 --optim.batch_size 16
 
+  clipsonic train --config tiny --init tiny --corpus CORPUS --out PIPELINE --optim.lr 3e-4
+
 The same command continues a run that was stopped; at the end PIPELINE is a folder for `clipsonic generate --model`.
 --print_config shows the merged config. Logs: tensorboard --logdir PIPELINE/logs
 """
@@ -71,7 +73,8 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command: one for every field of the config, and where to read and write."""
     parser = TrainParser(
         prog=prog,
-        usage=f"{prog} [--config CONFIG]... --corpus FOLDER --out FOLDER [--resume auto|never|FILE] [--KEY VALUE]...",
+        usage=f"{prog} [--config CONFIG]... --corpus FOLDER --out FOLDER [--resume auto|never|FILE] [--init PIPELINE] "
+        "[--KEY VALUE]...",
         description="Train a sound model on a corpus and save it as a pipeline folder.",
         epilog=EXAMPLE,
         allow_abbrev=False,
@@ -88,6 +91,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         metavar="auto|never|FILE",
         help="from --out's newest checkpoint, anew, or from a file",
     )
+    add("--init", metavar="PIPELINE", help="train this pipeline on: a folder, a hub id or tiny; keeps its network")
     add("--max-steps", type=int, metavar="N", help="as --run.max_steps")
     add("--max-minutes", type=float, metavar="M", help="as --run.max_minutes; the learning rate follows the clock")
     parser.add_class_arguments(TrainConfig, None)
@@ -102,7 +106,7 @@ def run(args: Any) -> dict[str, Any]:
         raise UsageError(f"--out {out} is a file: give a folder")
     from clipsonic.train.session import train
 
-    return train(config, corpus, out, resume=args.resume)
+    return train(config, corpus, out, resume=args.resume, init=args.init)
 
 
 def config_of(args: Any) -> TrainConfig:

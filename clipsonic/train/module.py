@@ -64,6 +64,11 @@ class SoundModule(lightning.LightningModule):
         self.last_loss, self.grad_norm = torch.zeros(()), torch.zeros(())
         self._keys: list[str] = []
 
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Begin with these weights of the denoiser; the averaged ones begin there too."""
+        self.denoiser.load_state_dict(weights, strict=True)
+        self.ema = EMAModel(self.denoiser.parameters(), decay=self.config.ema.decay, foreach=True)
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
         loss_B = self.loss(batch, "train.step", batch["position"], self.global_rank)

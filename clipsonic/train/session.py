@@ -25,17 +25,20 @@ from clipsonic.train.callbacks import Bar, Ending, Validation
 from clipsonic.train.checkpoints import FOLDER_NAME, Saver, check_same_model, find_checkpoint, read_checkpoint
 from clipsonic.train.clock import Clock
 from clipsonic.train.config import RunConfig, TrainConfig
-from clipsonic.train.data import StreamModule, TrainData, frame_bank, mel_statistics, open_data
+from clipsonic.train.data import StreamModule, TrainData, frame_bank, open_data
 from clipsonic.train.logbook import Logbook, drop_events
 from clipsonic.train.module import STATE_KEY, SoundModule
 from clipsonic.train.preview import Preview
 from clipsonic.train.result import save_pipeline, write_report
+from clipsonic.train.start import new_module
 
 LOGS_NAME = "logs"
 
 
-def train(config: TrainConfig, corpus: Path, out: Path, resume: str = "auto") -> dict[str, Any]:
-    """Train, write the pipeline folder, and say what came of it.
+def train(
+    config: TrainConfig, corpus: Path, out: Path, resume: str = "auto", init: str | None = None
+) -> dict[str, Any]:
+    """Train, write the pipeline folder, and say what came of it; `init` is only for a run that is not continued.
 
     Raises:
         CorpusError, FingerprintError, SpecError: the corpus cannot feed the model.
@@ -50,7 +53,7 @@ def train(config: TrainConfig, corpus: Path, out: Path, resume: str = "auto") ->
     data = open_data(corpus, segment, config)
     if start is None:
         drop_events(out / LOGS_NAME)
-    module = _new_module(config, segment, data) if start is None else _continued(start, config, segment, data)
+    module = new_module(config, segment, data, init) if start is None else _continued(start, config, segment, data)
     ending = Ending()
     logbook = Logbook(out / LOGS_NAME, config.run.log_every)
     validation = Validation(data.val_batches, config.run.val_every, logbook.write)
@@ -77,13 +80,6 @@ def _fit(trainer: lightning.Trainer, module: SoundModule, data: TrainData, start
         raise KeyboardInterrupt
     if not trainer.is_global_zero:
         raise SystemExit(0)
-
-
-def _new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData) -> SoundModule:
-    mel_mean, mel_std = mel_statistics(data.loader)
-    module = SoundModule(config, segment, mel_mean, mel_std, Clock(config.run))
-    module.stream = data.loader.state_dict()
-    return module
 
 
 def _continued(start: Path, config: TrainConfig, segment: SegmentSpec, data: TrainData) -> SoundModule:

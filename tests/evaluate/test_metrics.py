@@ -17,6 +17,7 @@ from clipsonic.evaluate.metrics import (
     most_confused,
     own_ranks,
     pairwise_mel_difference,
+    resampled_interval,
     wilson_interval,
 )
 from clipsonic.seeding import numpy_rng
@@ -52,6 +53,19 @@ def test_the_bootstrap_interval_of_a_normal_mean_is_its_standard_error_wide() ->
 
 def test_the_bootstrap_interval_of_equal_values_is_that_value() -> None:
     assert bootstrap_interval(np.full(7, 2.5), numpy_rng(0, "b")) == (2.5, 2.5, 2.5)
+
+
+def test_the_bootstrap_interval_of_a_median_ignores_one_wild_value() -> None:
+    values = np.concatenate([np.linspace(0.9, 1.1, 99), [1e6]])
+    interval = bootstrap_interval(values, numpy_rng(0, "test"), statistic=np.median)
+    assert 0.95 < interval.low < interval.value < interval.high < 1.05
+
+
+def test_the_interval_of_a_distance_is_the_bootstraps_spread_around_the_value() -> None:
+    values = numpy_rng(0, "test").normal(size=400)
+    interval = resampled_interval(5.0, lambda at: float(values[at].mean()) + 3.0, 400, numpy_rng(1, "test"), 1000)
+    assert interval.value == 5.0
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
 def test_doubling_the_amplitude_is_a_log_mel_difference_of_six_decibels() -> None:

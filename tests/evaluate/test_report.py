@@ -34,7 +34,9 @@ def numbers(corpus_kind: str = "soundstage", **changes: Any) -> dict[str, Any]:
         {"accuracy": share(0.637)} if corpus_kind == "soundstage" else {"recall_at_1": share(0.41), "mean_rank": 3.25}
     )
     level = {"value": 7.31, "low": 6.9, "high": 7.7}
+    laws = {"pitch_semitones": {"value": 1.25, "low": 1.0, "high": 2.0}} if corpus_kind == "soundstage" else {}
     figures = {
+        **laws,
         **main,
         "mel_difference_db": level,
         "silent_share": 0.125,
@@ -106,15 +108,30 @@ def test_the_report_holds_the_numbers_and_the_page_shows_them(tmp_path: Path) ->
 
 
 def test_the_printed_table_has_a_line_for_every_row_and_a_dash_where_there_is_no_figure() -> None:
-    lines = table_text(numbers()).splitlines()
+    rows = [*numbers()["rows"], {"name": "guess", "label": "guess", "about": "", "figures": {"accuracy": share(0.1)}}]
+    lines = table_text(numbers(rows=rows)).splitlines()
     assert lines[0].split("  ")[-1] == "s per sound"
     assert "63.7% (59% to 69%)" in lines[1]
-    assert lines[2].split() == ["chance"] + ["–"] * 9
+    assert lines[2].split() == ["guess", "10.0%", "(5%", "to", "15%)"] + ["–"] * 8
     assert "skipped: text, prior (the pipeline has no text prior)" in lines
 
 
+def test_a_table_leaves_out_rows_that_have_none_of_its_figures() -> None:
+    heard, laws = table_text(numbers()).split("\n\n")
+    assert "chance" not in heard + laws
+    assert [line.split()[0] for line in laws.splitlines()[:2]] == ["pitch", "picture"]
+
+
+def test_the_laws_stand_in_a_table_of_their_own() -> None:
+    first, second = table_markdown(numbers())
+    assert "pitch off" not in first
+    assert second.splitlines()[0].startswith("| prompt | pitch off, semitones | rate off | onsets off, ms |")
+    assert "| picture | 1.2 (1.0 to 2.0) | – |" in second
+    assert len(table_markdown(numbers(corpus_kind="videos"))) == 1
+
+
 def test_the_markdown_table_has_the_cells_of_the_printed_one() -> None:
-    head, rule, *rows = table_markdown(numbers()).splitlines()
+    head, rule, *rows = table_markdown(numbers())[0].splitlines()
     assert head.startswith("| prompt | named rightly | Fréchet | KAD | KL | sounds |")
     assert rule == "|" + "---|" * 10
     assert "| 63.7% (59% to 69%) |" in rows[0]

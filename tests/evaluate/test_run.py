@@ -125,7 +125,7 @@ def test_an_untrained_model_is_judged_by_the_laws_of_the_scenes(corpus: Path, tm
     options = Options(corpus, making=Making(batch_size=7, seed=4), num_players=3)
     first, again = evaluate(pipeline, options), evaluate(pipeline, options)
     rows = rows_of(first.numbers)
-    expected = "true vocoder image video-timed video-pooled text-zero-shot shuffled silence chance"
+    expected = "true vocoder image video-timed video-pooled text-zero-shot shuffled shuffled-within silence chance"
     assert list(rows) == expected.split()
     skipped = {one["label"]: one["reason"] for one in first.numbers["skipped"]}
     assert list(skipped) == ["text (mean-shift)", "text (neighbours)", "text (prior)"]
@@ -136,6 +136,11 @@ def test_an_untrained_model_is_judged_by_the_laws_of_the_scenes(corpus: Path, tm
     assert rows["image"]["accuracy"]["value"] < 0.4
     assert rows["chance"]["accuracy"]["value"] == 1 / len(KINDS)
     assert {figures.get("num_sounds") for figures in rows.values()} == {first.numbers["num_items"], None}
+    assert rows["true"]["pitch_semitones"]["value"] < 1.0
+    assert rows["image"]["pitch_semitones"]["value"] > 2.0
+    assert rows["true"]["rate_error"]["value"] < 0.15  # 1.28 s hold few periods
+    assert rows["true"]["level_db"]["value"] == 0.0
+    assert rows["silence"]["pitch_semitones"]["value"] == 24.0
     assert rows["silence"]["silent_share"] == 1.0
     assert rows["true"]["silent_share"] == 0.0
     for row in (*again.numbers["rows"], *first.numbers["rows"]):

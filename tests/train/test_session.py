@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from clipsonic.audio.mel import LogMel
-from clipsonic.errors import CheckpointError, TrainingError, UsageError
+from clipsonic.errors import CheckpointError, SpecError, TrainingError, UsageError
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.shards.loader import SegmentLoader
 from clipsonic.shards.record import Record
@@ -223,6 +223,25 @@ def test_a_config_of_another_model_is_refused_and_other_changes_are_taken(corpus
     assert newest(tmp_path)[STATE_KEY]["ema"]["decay"] == 0.5
     assert newest(tmp_path)["optimizer_states"][0]["param_groups"][0]["betas"] == (0.8, 0.9)
     assert all(entry["lr"] <= 5e-4 for entry in read_history(tmp_path / "logs") if entry["step"] > 5 and "lr" in entry)
+
+
+def test_a_run_from_a_pipeline_begins_with_its_weights_and_its_mel_statistics(
+    unbroken: dict[int, Path], tmp_path: Path
+) -> None:
+    others = make_corpus(tmp_path / "corpus", [make_record(0, 0.1 * tone(300.0), np.eye(WIDTH)[0], "v")])
+    train(toy(max_steps=1, lr=1e-9), others, tmp_path / "on", init=str(unbroken[1]))
+    before, after = ClipSonicPipeline.from_pretrained(unbroken[1]), ClipSonicPipeline.from_pretrained(tmp_path / "on")
+    for name, weight in before.denoiser.state_dict().items():
+        # one step of Adam moves a weight by at most the rate, 1e-9, and float32 rounds
+        torch.testing.assert_close(after.denoiser.state_dict()[name], weight, atol=1e-7, rtol=1e-6)
+    assert_same(after.mel_statistics, before.mel_statistics)
+
+
+def test_a_pipeline_of_another_network_is_refused_with_both_values(
+    corpus: Path, unbroken: dict[int, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match=r"--init .* is another model \(width is 16 there and 32 here\)"):
+        train(toy(width=32), corpus, tmp_path / "out", init=str(unbroken[1]))
 
 
 def test_a_damaged_checkpoint_is_named(corpus: Path, tmp_path: Path) -> None:

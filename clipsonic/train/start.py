@@ -1,0 +1,64 @@
+"""Where a run begins: from random weights, or from those of a pipeline that is to learn more.
+
+Guarantee: a pipeline of another network, segment or CLIP space is refused with what differs on both sides; its mel
+statistics stay those it was trained with, since its weights mean nothing in other ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from clipsonic.errors import SpecError
+from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.specs import SegmentSpec
+from clipsonic.train.clock import Clock
+from clipsonic.train.config import TrainConfig
+from clipsonic.train.data import TrainData, mel_statistics
+from clipsonic.train.module import SoundModule
+
+
+def new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData, init: str | None = None) -> SoundModule:
+    """A module at its first step.
+
+    Args:
+        init: a pipeline folder, a hub id or tiny, whose denoiser is trained on; None draws weights from the seed.
+
+    Raises:
+        SpecError: the pipeline's denoiser or segment is another than the config's and the corpus's.
+    """
+    if init is None:
+        module = SoundModule(config, segment, *mel_statistics(data.loader), Clock(config.run))
+    else:
+        module = _from_pipeline(config, segment, init)
+        data.notes.append(f"starting from the weights of {init}")
+    module.stream = data.loader.state_dict()
+    return module
+
+
+def _from_pipeline(config: TrainConfig, segment: SegmentSpec, init: str) -> SoundModule:
+    pipeline = ClipSonicPipeline.from_pretrained(init)
+    mean, std = pipeline.mel_statistics
+    module = SoundModule(config, segment, mean, std, Clock(config.run))
+    _require_same(init, _facts(pipeline.denoiser, pipeline.segment), _facts(module.denoiser, segment))
+    module.start_from(pipeline.denoiser.float().state_dict())
+    return module
+
+
+def _facts(denoiser: Any, segment: SegmentSpec) -> dict[str, Any]:
+    """All that decides whether weights of one fit the other."""
+    config = {name: value for name, value in dict(denoiser.config).items() if not name.startswith("_")}
+    spec = segment.to_dict()
+    return {"network": type(denoiser).__name__, **config, **spec.pop("mel"), **spec}
+
+
+def _require_same(init: str, there: dict[str, Any], here: dict[str, Any]) -> None:
+    differing = [
+        f"{name} is {there.get(name)} there and {here.get(name)} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+    if differing:
+        raise SpecError(
+            f"--init {init} is another model ({'; '.join(differing[:4])}): "
+            "train with its config, on a corpus of its CLIP"
+        )
