@@ -358,7 +358,7 @@ def test_a_call_takes_exactly_one_kind_of_prompt_that_is_not_empty(
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"closer": "best"}, "'best' is unknown"),
+        ({"closer": "best"}, "best is unknown"),
         ({"closer": "prior"}, "needs a prior"),
         ({"output_type": "wav"}, "output_type 'wav'"),
         ({"video_tokens": "all"}, "video_tokens 'all'"),

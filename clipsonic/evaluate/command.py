@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
+from clipsonic.prior.closer_names import CLOSERS
 
 _EXAMPLE = """example:
   clipsonic evaluate --model PIPELINE --corpus HELDOUT_CORPUS --out report
   (rendered corpora are judged by the laws of their scenes, others by retrieval of their own sound)"""
 _PROMPTS = ("image", "video", "text")
-_CLOSERS = ("zero-shot", "mean-shift", "neighbours", "prior")
 
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--prompts", default=",".join(_PROMPTS), metavar="LIST", help="of image,video,text (default: all)"
     )
-    parser.add_argument("--closers", default=",".join(_CLOSERS), metavar="LIST", help="for text (default: %(default)s)")
+    parser.add_argument("--closers", default=",".join(CLOSERS), metavar="LIST", help="for text (default: %(default)s)")
     parser.add_argument("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
     return parser
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: a number out of its range, an unknown prompt or closer, or a folder that is a file.
     """
-    prompts, closers = _choice("prompts", args.prompts, _PROMPTS), _choice("closers", args.closers, _CLOSERS)
+    prompts, closers = _choice("prompts", args.prompts, _PROMPTS), _choice("closers", args.closers, tuple(CLOSERS))
     _check(args)
     from clipsonic.evaluate.report import table_text, write_report
     from clipsonic.evaluate.rows import Making
@@ -76,7 +76,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         model_name=args.model,
         command=command_line(args),
     )
-    result = evaluate(ClipSonicPipeline.from_pretrained(args.model), options)
+    pipeline = ClipSonicPipeline.from_pretrained(args.model)
+    pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]  # each row has a bar of its own
+    result = evaluate(pipeline, options)
     paths = write_report(args.out, result)
     message = f"{table_text(result.numbers)}\nreport: {paths['page']} and {paths['report']}"
     return {"message": message, **paths, **result.numbers}

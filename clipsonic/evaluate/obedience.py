@@ -6,7 +6,8 @@ measure's own error; a figure is made only of the scenes in which its law can be
 
     pitch_semitones      median distance from the law's pitch, of kinds that have one
     rate_error           median |made / law - 1|, of kinds that recur regularly, in scenes that keep their speed
-    onset_ms             median distance from each of the law's onsets to the nearest one heard, of kinds with onsets
+    onset_ms             median distance from each of the law's onsets to the nearest one heard and from each one heard
+                         to the nearest of the law, of kinds with onsets
     level_db             median difference of the level (RMS) to the true sound's
     envelope_correlation mean correlation of the loudness curve with the true one's, of scenes that start, stop or
                          change inside the segment
@@ -32,7 +33,7 @@ _WHOLE_SHARE = 0.9
 _INSIDE_S = 0.6  # a change nearer to the segment's border can hardly be heard in it
 _BLOCK_S, _SMOOTH_S = 0.05, 0.2
 _FLOOR_DB = 40.0
-_ONSET_GAP_S, _ONSET_STEP_S, _ONSET_SHARE = 0.06, 0.005, 0.15
+_ONSET_GAP_S, _ONSET_STEP_S, _ONSET_SHARE = 0.08, 0.005, 0.3
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,17 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def onset_offsets_ms(wave: np.ndarray, onsets_s: np.ndarray, sample_rate_hz: int) -> list[float]:
-    """Distance of each of these onsets to the nearest one heard in wave (T,); the whole segment where none is."""
+    """Distance of each of these onsets to the nearest one heard in wave (T,), and of each one heard to the nearest.
+
+    Both ways, since a sound with onsets everywhere would otherwise miss none. The whole segment where none is heard.
+    """
     if not len(onsets_s):
         return []
     heard_s = heard_onsets_s(wave, sample_rate_hz)
     if not len(heard_s):
         return [1000.0 * len(wave) / sample_rate_hz] * len(onsets_s)
-    return [1000.0 * float(np.abs(heard_s - at).min()) for at in onsets_s]
+    distances_ms = 1000.0 * np.abs(heard_s[:, None] - onsets_s[None])
+    return [*distances_ms.min(axis=0).tolist(), *distances_ms.min(axis=1).tolist()]
 
 
 def heard_onsets_s(wave: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -145,7 +150,8 @@ def heard_onsets_s(wave: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     highest = float(strength.max(initial=0.0))
     if highest <= 0.0:
         return np.zeros(0)
-    peaks, _ = find_peaks(strength, height=_ONSET_SHARE * highest, distance=round(_ONSET_GAP_S / _ONSET_STEP_S))
+    gap = round(_ONSET_GAP_S / _ONSET_STEP_S)
+    peaks, _ = find_peaks(strength, prominence=_ONSET_SHARE * highest, distance=gap)
     return np.asarray(peaks * _ONSET_STEP_S)
 
 

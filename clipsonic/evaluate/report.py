@@ -159,8 +159,8 @@ LAW_COLUMNS = (
         "onset_ms",
         "onsets off, ms",
         _whole,
-        "Distance of each onset of the law to the nearest one heard: the median. Frames a second apart cannot tell "
-        "the moment of a strike, so read it against the shuffled rows.",
+        "Distance from each onset of the law to the nearest one heard, and from each heard to the nearest of the law: "
+        "the median. Frames a second apart cannot tell the moment of a strike: read it against the shuffled rows.",
     ),
     Column("level_db", "level off, dB", _decibels, "Difference of the level (RMS) to the true sound's: the median."),
     Column(

@@ -20,15 +20,10 @@ from clipsonic.audio.mel import LogMel
 from clipsonic.evaluate.material import Material
 from clipsonic.evaluate.metrics import derangement
 from clipsonic.evaluate.plan import Item
+from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.seeding import numpy_rng, torch_generator
 
 PROMPTS = ("image", "video", "text")
-CLOSERS = {
-    "zero-shot": "a caption's own embedding",
-    "mean-shift": "a caption, moved by the step from the mean text to the mean picture",
-    "neighbours": "a caption, as a mean of the corpus's nearest pictures",
-    "prior": "a caption, through the diffusion prior",
-}
 _SAME_TIME_S = 0.05
 
 

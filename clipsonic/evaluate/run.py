@@ -35,8 +35,9 @@ from clipsonic.evaluate.metrics import confusion, most_confused
 from clipsonic.evaluate.obedience import Heard
 from clipsonic.evaluate.plan import Item, Law, Plan, plan_scenes, plan_videos
 from clipsonic.evaluate.report import Evaluation
-from clipsonic.evaluate.rows import CLOSERS, PROMPTS, Making, blind_rows, made_rows, reference_rows
+from clipsonic.evaluate.rows import PROMPTS, Making, blind_rows, made_rows, reference_rows
 from clipsonic.evaluate.score import Scored, Scorer
+from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.shards.writer import CorpusIndex, corpus_facts
 
 _PACKAGES = ("clipsonic", "torch", "diffusers", "numpy", "open-clip-torch")

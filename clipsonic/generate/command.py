@@ -29,9 +29,9 @@ MAX_BATCH = 16
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Make the sounds, write the files, and say what was made."""
     started = time.perf_counter()
-    from clipsonic.generate.known import kinds_text, notice_for
-
     if args.list_kinds:
+        from clipsonic.generate.known import kinds_text
+
         return {"message": kinds_text(), "kinds": kinds_text().splitlines()}
     kind = check_options(args)
     prompt, left_s = read_prompt(kind, args)
@@ -41,7 +41,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     outputs = make_sounds(pipeline, {kind: prompt}, duration_s, args)
     files, pictures = write_files(args, pipeline, outputs)
     done = time.perf_counter()
-    notice = notice_for(pipeline, kind, prompt, args.start_s)
+    from clipsonic.generate.known import notice_for
+
+    notice = notice_for(pipeline, kind, prompt, outputs[0].embeds[0])
     if notice:
         print(notice, file=sys.stderr)
     facts = {

@@ -15,7 +15,10 @@ from clipsonic.soundstage.captions import plural
 from clipsonic.soundstage.kinds import KINDS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from clipsonic.pipeline import ClipSonicPipeline
+    from clipsonic.prior.bank import EmbedBank
 
 NEAR = 0.75
 """Cosine to the nearest picture of the bank, below which a picture is unlike all of them."""
@@ -35,8 +38,12 @@ def names_a_known_thing(text: str) -> bool:
     return re.search(rf"\b({'|'.join(map(re.escape, sorted(nouns)))})\b", text.lower()) is not None
 
 
-def notice_for(pipeline: ClipSonicPipeline, kind: str, prompt: Any, start_s: float) -> str | None:
-    """One sentence where the bundled CLIP has never seen or read the like of this prompt, else None."""
+def notice_for(pipeline: ClipSonicPipeline, kind: str, prompt: Any, embeds_SE: Tensor) -> str | None:
+    """One sentence where the bundled CLIP has never seen or read the like of this prompt, else None.
+
+    Args:
+        embeds_SE: what the sound was made for, as the pipeline's output says.
+    """
     if kind == "embeds" or not getattr(pipeline.clip, "is_bundled", False):
         return None
     if kind == "text":
@@ -44,7 +51,7 @@ def notice_for(pipeline: ClipSonicPipeline, kind: str, prompt: Any, start_s: flo
             return None
         what = f"the text {prompt!r} names none of the {len(KINDS)} kinds of things that the bundled CLIP has read of"
     else:
-        if pipeline.bank is None or nearest_cosine(pipeline, kind, prompt, start_s) >= NEAR:
+        if pipeline.bank is None or nearest_cosine(pipeline.bank, embeds_SE) >= NEAR:
             return None
         what = f"the {kind} is unlike all pictures that the bundled CLIP has seen"
     return (
@@ -53,10 +60,6 @@ def notice_for(pipeline: ClipSonicPipeline, kind: str, prompt: Any, start_s: flo
     )
 
 
-def nearest_cosine(pipeline: ClipSonicPipeline, kind: str, prompt: Any, start_s: float) -> float:
-    """Of the prompt's pictures to the nearest of the bank, the mean."""
-    from clipsonic.pipeline.prompts import embed
-
-    assert pipeline.bank is not None
-    embeds_SE, _ = embed(kind, [prompt], pipeline.clip, pipeline.segment, start_s)[0]
-    return float((embeds_SE.float() @ pipeline.bank.images.T).amax(dim=1).mean())
+def nearest_cosine(bank: EmbedBank, embeds_SE: Tensor) -> float:
+    """Of these pictures to the nearest of the bank, the mean."""
+    return float((embeds_SE.float() @ bank.images.T).amax(dim=1).mean())

@@ -9,10 +9,10 @@ import argparse
 from pathlib import Path
 
 from clipsonic.errors import UsageError
+from clipsonic.prior.closer_names import CHOICES, unknown
 
 PROMPTS = ("text", "image", "video", "embeds")
 SUFFIXES = (".wav", ".flac", ".mp4")
-CLOSERS = ("auto", "zero-shot", "mean-shift", "neighbours", "prior")
 EXAMPLE = """\
 example:
   clipsonic generate --text "a small glass bell ringing" --out bell.wav
@@ -47,7 +47,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add(
         "--closer",
         default="auto",
-        metavar="|".join(CLOSERS),
+        metavar="|".join(CHOICES),
         help="from a text's embedding to a picture's (default: the prior if there is one, else neighbours)",
     )
     add("--prior", metavar="FOLDER", help="a text prior instead of the pipeline's own")
@@ -101,8 +101,8 @@ def check_options(args: argparse.Namespace) -> str:
 
 def check_closer(args: argparse.Namespace) -> None:
     """Raises UsageError for an unknown closer, or one that would have no effect."""
-    if args.closer not in CLOSERS:
-        raise UsageError(f"--closer {args.closer} is unknown: choose one of {', '.join(CLOSERS)}")
+    if args.closer not in CHOICES:
+        raise UsageError(unknown(args.closer, "--closer"))
     has_text = args.text is not None or args.negative_text is not None
     if not has_text and (args.prior is not None or args.closer != "auto"):
         raise UsageError("--closer and --prior are for texts, and there is none: leave them out or give --text")

@@ -30,7 +30,8 @@ from clipsonic.pipeline import folder as saved
 from clipsonic.pipeline import prompts as asked
 from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.bank import EmbedBank
-from clipsonic.prior.closers import CLOSERS, automatic, make_closer, why_not
+from clipsonic.prior.closer_names import CHOICES, unknown
+from clipsonic.prior.closers import automatic, make_closer, why_not
 from clipsonic.specs import SegmentSpec
 
 
@@ -44,6 +45,7 @@ class AudioPipelineOutput(BaseOutput):
         mels: (N, M, F) natural-log mels of the whole segment, float32.
         seconds: length of each sound.
         closer: how the gap between text and picture was closed, None where there was no text.
+        embeds: what the sounds were made for, in the CLIP's picture space: N of (S, E), one row for each frame.
     """
 
     audios: Any
@@ -51,6 +53,7 @@ class AudioPipelineOutput(BaseOutput):
     mels: Any
     seconds: float
     closer: str | None = None
+    embeds: Any = None
 
 
 class ClipSonicPipeline(DiffusionPipeline):
@@ -178,7 +181,9 @@ class ClipSonicPipeline(DiffusionPipeline):
         rate_hz = self.segment.mel.sample_rate_hz
         given = asked.as_numpy if output_type != "pt" else asked.as_it_is
         used = None if closer == "none" else closer
-        return AudioPipelineOutput(given(wave_BT), rate_hz, given(log_mel_BMF), num_samples / rate_hz, used)
+        return AudioPipelineOutput(
+            given(wave_BT), rate_hz, given(log_mel_BMF), num_samples / rate_hz, used, [item for item, _ in embedded]
+        )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Self:
@@ -358,8 +363,8 @@ class ClipSonicPipeline(DiffusionPipeline):
         return saved.part_of_space(name, self.segment, self.config["clip_name"])
 
     def _closer_name(self, name: str) -> str:
-        if name not in CLOSERS:
-            raise UsageError(f"closer {name!r} is unknown: choose one of {', '.join(CLOSERS)}")
+        if name not in CHOICES:
+            raise UsageError(unknown(name))
         has_prior = self._prior is not None or self._part("prior") is not None
         has_bank = self._bank is not None or self._part("bank") is not None
         return name if name != "auto" else automatic(has_prior, has_bank)

@@ -13,9 +13,7 @@ from torch.nn.functional import normalize
 from clipsonic.errors import UsageError
 from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.bank import EmbedBank
-
-CLOSERS = ("auto", "zero-shot", "mean-shift", "neighbours", "prior")
-"""`auto` is `prior` where there is one, else `neighbours` where there is a bank, else `zero-shot`."""
+from clipsonic.prior.closer_names import CHOICES, unknown
 
 NUM_NEIGHBOURS = 16
 TEMPERATURE = 0.05
@@ -35,8 +33,8 @@ def make_closer(name: str, prior: TextPrior | None = None, bank: EmbedBank | Non
     Raises:
         UsageError: an unknown name, or one whose parts are missing.
     """
-    if name not in CLOSERS:
-        raise UsageError(f"closer {name!r} is unknown: choose one of {', '.join(CLOSERS)}")
+    if name not in CHOICES:
+        raise UsageError(unknown(name))
     if reason := why_not(name, prior, bank):
         raise UsageError(reason)
     if name == "auto":

@@ -58,7 +58,14 @@ def test_clicks_are_heard_where_they_are() -> None:
         wave[round(at * RATE_HZ) :][:30] = 0.5
     assert len(heard_onsets_s(wave, RATE_HZ)) == 3
     assert max(onset_offsets_ms(wave, times_s, RATE_HZ)) < 20.0  # half a window of 512 samples is 16 ms
-    assert onset_offsets_ms(wave, times_s + 0.2, RATE_HZ) == pytest.approx([200.0] * 3, abs=20.0)
+    assert onset_offsets_ms(wave, times_s + 0.2, RATE_HZ) == pytest.approx([200.0] * 6, abs=20.0)
+
+
+def test_onsets_where_the_law_has_none_count_as_well() -> None:
+    wave = np.zeros(4 * RATE_HZ, dtype=np.float32)
+    for at in (0.5, 1.5):
+        wave[round(at * RATE_HZ) :][:30] = 0.5
+    assert onset_offsets_ms(wave, np.array([0.5]), RATE_HZ) == pytest.approx([0.0, 0.0, 1000.0], abs=20.0)
 
 
 def test_without_an_onset_every_onset_is_missed_by_the_whole_segment() -> None:

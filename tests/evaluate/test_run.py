@@ -17,10 +17,11 @@ from clipsonic.errors import CorpusError, FingerprintError, UsageError
 from clipsonic.evaluate.command import build_parser, run
 from clipsonic.evaluate.laws import find_laws
 from clipsonic.evaluate.report import write_report
-from clipsonic.evaluate.rows import CLOSERS, Making
+from clipsonic.evaluate.rows import Making
 from clipsonic.evaluate.run import Options, evaluate
 from clipsonic.models.dit import DiT1D
 from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, write_facts, write_shard
@@ -205,8 +206,8 @@ def test_the_command_judges_a_saved_pipeline_and_writes_a_report_that_names_the_
     assert numbers["steps"] == 1
     counts = {name: figures.get("num_sounds") for name, figures in rows_of(numbers).items()}
     assert counts == {
-        "true": 6, "vocoder": 4, "image": 6, "video-timed": 4, "video-pooled": 4, "shuffled": 6, "silence": 6,
-        "chance": None,
+        "true": 6, "vocoder": 4, "image": 6, "video-timed": 4, "video-pooled": 4, "shuffled": 6,
+        "shuffled-within": 6, "silence": 6, "chance": None,
     }  # fmt: skip
     assert len(numbers["examples"]) == 4
     assert numbers["command"].startswith("clipsonic evaluate --model ")

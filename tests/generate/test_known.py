@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from clipsonic.cli import main
 from clipsonic.generate.known import NEAR, kinds_text, names_a_known_thing, nearest_cosine, notice_for
@@ -29,22 +30,26 @@ def test_other_words_are_not_known(text: str) -> None:
 
 
 def test_a_strange_text_gets_one_sentence_and_a_known_one_none(tiny: ClipSonicPipeline) -> None:
-    notice = notice_for(tiny, "text", "a cat meowing", 0.0)
+    nothing = torch.zeros(1, 128)
+    notice = notice_for(tiny, "text", "a cat meowing", nothing)
     assert notice is not None
     assert "'a cat meowing'" in notice
     assert "--list-kinds" in notice
-    assert notice_for(tiny, "text", "three small bells ringing", 0.0) is None
+    assert notice_for(tiny, "text", "three small bells ringing", nothing) is None
 
 
 def test_soundstage_pictures_are_near_and_a_pattern_of_rings_is_not(tiny: ClipSonicPipeline) -> None:
     drawn = [picture for n in range(30) if (picture := draw_picture(9, n, "heldout")).kind is not None]
-    cosines = [nearest_cosine(tiny, "image", picture.pixels, 0.0) for picture in drawn]
+    assert tiny.bank is not None
+    embeds_NE = torch.from_numpy(tiny.clip.embed_pictures([picture.pixels for picture in drawn]))
+    cosines = [nearest_cosine(tiny.bank, embed_E[None]) for embed_E in embeds_NE]
     assert np.mean(np.array(cosines) >= NEAR) >= 0.9  # 99 % of 110 when this was written
     y, x = np.mgrid[0:120, 0:160]
     rings = np.repeat((np.hypot(x - 80, y - 60) // 6 % 2 * 255).astype(np.uint8)[..., None], 3, axis=2)
-    assert nearest_cosine(tiny, "image", rings, 0.0) < 0.65  # 0.55
-    assert "unlike all pictures" in str(notice_for(tiny, "image", rings, 0.0))
-    assert notice_for(tiny, "image", drawn[int(np.argmax(cosines))].pixels, 0.0) is None
+    strange_1E = torch.from_numpy(tiny.clip.embed_pictures([rings]))
+    assert nearest_cosine(tiny.bank, strange_1E) < 0.65  # 0.55
+    assert "unlike all pictures" in str(notice_for(tiny, "image", rings, strange_1E))
+    assert notice_for(tiny, "image", drawn[0].pixels, embeds_NE[int(np.argmax(cosines))][None]) is None
 
 
 def test_the_list_names_every_kind_and_needs_no_prompt(capsys: pytest.CaptureFixture[str]) -> None:
