@@ -15,6 +15,7 @@ from typing import Any
 
 from clipsonic import __version__
 from clipsonic.errors import ClipsonicError
+from clipsonic.options import command_parser
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "soundstage": ("clipsonic.soundstage.command", "render raw videos whose sights cause their sounds"),
@@ -31,12 +32,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def _overview() -> argparse.ArgumentParser:
     lines = "\n".join(f"  {name:<12} {summary}" for name, (_, summary) in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="clipsonic",
-        description="Sound models from raw, unlabeled videos.",
-        epilog=f"commands:\n{lines}\n\nclipsonic COMMAND --help shows the options of one, with an example.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = command_parser(
+        "clipsonic",
+        "Sound models from raw, unlabeled videos.",
+        f"commands:\n{lines}\n\nclipsonic COMMAND --help shows the options of one, with an example.",
     )
     parser.add_argument("--version", action="version", version=f"clipsonic {__version__}")
     parser.add_argument("command", metavar="COMMAND", choices=list(COMMANDS))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from clipsonic.options import command_parser
+
 _EPILOG = """example:
   clipsonic train-clip --pairs world/train --val-pairs world/heldout --out my-clip --max-minutes 20
   clipsonic ingest VIDEOS --clip my-clip --out CORPUS
@@ -17,13 +19,7 @@ _EPILOG = """example:
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Train a small CLIP on pictures and captions (img2dataset-style tars).",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(prog, "Train a small CLIP on pictures and captions (img2dataset-style tars).", _EPILOG)
     parser.add_argument(
         "--pairs", nargs="+", required=True, metavar="TARS", help="tars, or folders of tars, to learn from"
     )

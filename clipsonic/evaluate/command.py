@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
+from clipsonic.options import command_parser
 from clipsonic.prior.closer_names import CLOSERS
 
 _EXAMPLE = """example:
@@ -18,13 +19,7 @@ _PROMPTS = ("image", "video", "text")
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Judge a model: tables, intervals, and one page with players.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(prog, "Judge a model: tables, intervals, and one page with players.", _EXAMPLE)
     parser.add_argument("--model", required=True, metavar="PIPELINE", help="a pipeline folder, a hub id, or tiny")
     parser.add_argument(
         "--corpus", required=True, type=Path, metavar="CORPUS", help="a corpus the model was not trained on"

@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from clipsonic.errors import UsageError
+from clipsonic.options import command_parser
 from clipsonic.prior.closer_names import CHOICES, unknown
 
 PROMPTS = ("text", "image", "video", "embeds")
@@ -23,13 +24,7 @@ example:
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Make a sound from a text, a picture, a video or ready CLIP embeddings.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(prog, "Make a sound from a text, a picture, a video or ready CLIP embeddings.", EXAMPLE)
     add = parser.add_argument
     add(
         "--model",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from clipsonic.options import command_parser
+
 _EPILOG = """examples:
   clipsonic ingest my_videos --out corpus
   clipsonic ingest clips.csv talks/ trailer.mkv --out corpus --seconds 5.12 --clip ViT-L-14:openai
@@ -35,12 +37,8 @@ _DEFAULTS: dict[str, Any] = {
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command; None stands for "as the recipe says, or else the default"."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Turn raw videos into a corpus: sound, and CLIP embeddings of the pictures of the same seconds.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = command_parser(
+        prog, "Turn raw videos into a corpus: sound, and CLIP embeddings of the pictures of the same seconds.", _EPILOG
     )
     parser.add_argument(
         "sources",

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from clipsonic.options import command_parser
+
 _EPILOG = """example:
   clipsonic inspect corpus --html corpus.html
 """
@@ -13,13 +15,7 @@ _EPILOG = """example:
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Say what is in a corpus, what was refused and why.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(prog, "Say what is in a corpus, what was refused and why.", _EPILOG)
     parser.add_argument("corpus", metavar="CORPUS", help="folder made by clipsonic ingest")
     parser.add_argument("--html", metavar="FILE", help="also write one page with pictures, players and histograms")
     return parser

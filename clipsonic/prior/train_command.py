@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from clipsonic.options import command_parser
+
 _EPILOG = """example:
   clipsonic train-prior --pairs world/train --val-pairs world/heldout --clip my-clip --out my-prior
   clipsonic generate --model PIPELINE --prior my-prior --text "a small glass bell" --out bell.wav
@@ -13,12 +15,8 @@ _EPILOG = """example:
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Train a diffusion prior, CLIP text embedding to CLIP image embedding, on pictures and captions.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = command_parser(
+        prog, "Train a diffusion prior, CLIP text embedding to CLIP image embedding, on pictures and captions.", _EPILOG
     )
     parser.add_argument(
         "--pairs",

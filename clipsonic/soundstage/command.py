@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
+from clipsonic.options import command_parser
 from clipsonic.soundstage.kinds import KINDS
 
 _EXAMPLE = "example:\n  clipsonic soundstage --out videos --num-videos 200 --seed 1"
@@ -14,12 +15,8 @@ _EXAMPLE = "example:\n  clipsonic soundstage --out videos --num-videos 200 --see
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Render raw videos whose sights cause their sounds. The same command again continues.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = command_parser(
+        prog, "Render raw videos whose sights cause their sounds. The same command again continues.", _EXAMPLE
     )
     parser.add_argument("--out", type=Path, required=True, metavar="VIDEOS", help="folder for the files")
     parser.add_argument("--num-videos", type=int, default=0, metavar="N", help="how many videos")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from clipsonic.options import command_parser
+
 _EPILOG = """example:
   clipsonic train-vocoder --corpus CORPUS --out my-vocoder --max-minutes 30
   clipsonic generate --model PIPELINE --vocoder my-vocoder --text "a small glass bell" --out bell.wav
@@ -16,13 +18,7 @@ _EPILOG = """example:
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description="Train a neural vocoder (log-mel to wave) on the sound of a corpus.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = command_parser(prog, "Train a neural vocoder (log-mel to wave) on the sound of a corpus.", _EPILOG)
     add = parser.add_argument
     add("--corpus", required=True, metavar="CORPUS", help="what clipsonic ingest wrote")
     add("--real-audio", metavar="FOLDER", help="recordings to learn from as well, half of each batch")
