@@ -72,8 +72,13 @@ class ClipEmbedder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Architecture and content of the weights; worked out at first use, so train before you ask."""
+        """Architecture and content of the weights; worked out at first use."""
         return f"{self.config['architecture']}/{content_hash(self.model.state_dict())}"
+
+    def weights_changed(self) -> None:
+        """Forget the fingerprint and the card of the weights it had before it was trained on."""
+        self.__dict__.pop("fingerprint", None)
+        self.card = None
 
     @property
     def device(self) -> torch.device:

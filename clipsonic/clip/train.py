@@ -104,6 +104,7 @@ class ClipTrainer:
                     self.save_checkpoint(folder)
                     saved = time.monotonic()
         self.model.requires_grad_(False).eval()
+        self.embedder.weights_changed()
 
     def _train_step(self) -> tuple[float, float]:
         settings = self.settings

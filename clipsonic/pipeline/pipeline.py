@@ -7,7 +7,6 @@ with both sides named. Price: CLIP and the prior are loaded when a prompt first 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +18,14 @@ from diffusers.utils.outputs import BaseOutput
 from safetensors import SafetensorError
 from torch import Tensor
 
-from clipsonic.audio.vocoder import GriffinLim, Vocoder
-from clipsonic.audio.vocos import Vocos
-from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.diffusion.objective import DenoiseFn, check_scheduler
 from clipsonic.diffusion.sampling import initial_noise, num_network_steps, sample
-from clipsonic.errors import CheckpointError, SpecError, UsageError
+from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.models.conditioner import Condition
 from clipsonic.pipeline import folder as saved
 from clipsonic.pipeline import prompts as asked
-from clipsonic.prior.adapter import TextPrior
-from clipsonic.prior.bank import EmbedBank
-from clipsonic.prior.closer_names import CHOICES, unknown
-from clipsonic.prior.closers import automatic, make_closer, why_not
+from clipsonic.pipeline.parts import WithParts
+from clipsonic.prior.closers import make_closer
 from clipsonic.specs import SegmentSpec
 
 
@@ -56,7 +50,7 @@ class AudioPipelineOutput(BaseOutput):
     embeds: Any = None
 
 
-class ClipSonicPipeline(DiffusionPipeline):
+class ClipSonicPipeline(WithParts, DiffusionPipeline):
     """A denoiser of mels with its scheduler, CLIP, text prior and vocoder.
 
     Args:
@@ -95,12 +89,7 @@ class ClipSonicPipeline(DiffusionPipeline):
             num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
         )  # fmt: skip
         self._spec = spec
-        self._folder: Path | None = None
-        self._clip: ClipEmbedder | None = None
-        self._prior: TextPrior | None = None
-        self._bank: EmbedBank | None = None
         self.card: str | None = None
-        self._vocoder: Vocoder | None = None
 
     @torch.no_grad()
     def __call__(
@@ -220,30 +209,12 @@ class ClipSonicPipeline(DiffusionPipeline):
         with saved.written_whole(Path(save_directory)) as folder:
             super().save_pretrained(folder, **{**kwargs, "safe_serialization": True})
             (folder / saved.CARD_FILE).write_text(self.card or saved.default_card(self), encoding="utf-8")
-            for name, given in self._parts():
-                source = self._part(name)
-                if isinstance(given, Vocos):
-                    given.save_pretrained(folder / name)
-                elif isinstance(given, TextPrior | ClipEmbedder | EmbedBank) and not self._is_published(name):
-                    given.save(folder / name)
-                elif given is None and source is not None:
-                    shutil.copytree(source, folder / name)
-
-    def _parts(self) -> list[tuple[str, Any]]:
-        """What goes along with the denoiser, None where it has not been loaded."""
-        return [("clip", self._clip), ("prior", self._prior), ("bank", self._bank), ("vocoder", self._vocoder)]
-
-    def _is_published(self, name: str) -> bool:
-        """Whether this part is a CLIP that has a name everywhere, ARCH:WEIGHTS."""
-        return name == "clip" and ":" in self.config["clip_name"]
+            self._save_parts(folder)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the denoiser, and the other parts that are loaded, to a device; only the denoiser takes a dtype."""
         super().to(*args, **kwargs)
-        vocoder = self._vocoder if isinstance(self._vocoder, torch.nn.Module) else None
-        for part in (self._clip, self._prior, vocoder):
-            if part is not None:
-                part.to(self.device)
+        self._move_parts(self.device)
         return self
 
     @property
@@ -255,119 +226,6 @@ class ClipSonicPipeline(DiffusionPipeline):
     def mel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation (M,) of the mels it was trained on; model space is (log_mel - mean) / std."""
         return torch.tensor(self.config["mel_mean"]), torch.tensor(self.config["mel_std"])
-
-    @property
-    def vocoder(self) -> Vocoder:
-        """Log-mel to wave: the one in the pipeline's folder, else the bundled one of its mel space, else Griffin-Lim.
-
-        Another one of the same mel space may be assigned.
-        """
-        if self._vocoder is None:
-            folder = self._part("vocoder")
-            self.vocoder = GriffinLim(self.segment.mel) if folder is None else saved.load_vocoder(folder)
-        assert self._vocoder is not None
-        return self._vocoder
-
-    @vocoder.setter
-    def vocoder(self, vocoder: Vocoder) -> None:
-        if vocoder.spec != self.segment.mel:
-            raise SpecError(
-                f"the vocoder is for {vocoder.spec}, the pipeline makes {self.segment.mel}: take one for that"
-            )
-        if isinstance(vocoder, torch.nn.Module):
-            vocoder.to(self._execution_device)
-        self._vocoder = vocoder
-
-    def set_vocoder(self, name: str | Path) -> None:
-        """Use `griffin-lim`, or the vocoder in this folder.
-
-        Raises:
-            UsageError: no such folder.
-            CheckpointError: a folder that is damaged.
-            SpecError: a vocoder of another mel space.
-        """
-        self.vocoder = GriffinLim(self.segment.mel) if name == "griffin-lim" else saved.load_vocoder(Path(name))
-
-    @property
-    def clip(self) -> ClipEmbedder:
-        """The CLIP, loaded on first use from the pipeline's folder or by its name."""
-        if self._clip is None:
-            from clipsonic.clip.open_clip import load_clip
-
-            self.set_clip(load_clip(self._part("clip") or self.config["clip_name"], self._execution_device))
-        assert self._clip is not None
-        return self._clip
-
-    def set_clip(self, clip: ClipEmbedder) -> None:
-        """Use this CLIP.
-
-        Raises:
-            FingerprintError: it is another one than the model was trained with.
-        """
-        saved.check_fingerprint("CLIP", clip.fingerprint, self.segment)
-        self._clip = clip
-
-    @property
-    def prior(self) -> TextPrior | None:
-        """The text prior, loaded on first use from the pipeline's folder; None where there is none."""
-        folder = self._part("prior")
-        if self._prior is None and folder is not None:
-            self.set_prior(folder)
-        return self._prior
-
-    def set_prior(self, prior: TextPrior | str | Path) -> None:
-        """Use this text prior, or the one in this folder.
-
-        Raises:
-            FingerprintError: it belongs to another CLIP.
-        """
-        loaded = TextPrior.from_folder(prior, self._execution_device) if isinstance(prior, str | Path) else prior
-        saved.check_fingerprint("text prior", loaded.fingerprint, self.segment)
-        self._prior = loaded
-
-    @property
-    def bank(self) -> EmbedBank | None:
-        """Picture embeddings of the corpus, loaded on first use from the pipeline's folder; None if there are none."""
-        folder = self._part("bank")
-        if self._bank is None and folder is not None:
-            self.set_bank(EmbedBank.from_folder(folder))
-        return self._bank
-
-    def set_bank(self, bank: EmbedBank) -> None:
-        """Use these picture embeddings.
-
-        Raises:
-            FingerprintError: they are of another CLIP.
-        """
-        saved.check_fingerprint("bank", bank.fingerprint, self.segment)
-        self._bank = bank
-
-    def why_no_closer(self, name: str) -> str | None:
-        """Why this pipeline cannot close the gap that way, as a sentence, or None."""
-        return why_not(name, *self._closing_parts(name))
-
-    def _closing_parts(self, closer: str) -> tuple[TextPrior | None, EmbedBank | None]:
-        """The prior and the bank, each loaded only for the closers that need it."""
-        prior = self.prior if closer in ("prior", "mean-shift") else None
-        return prior, self.bank if closer in ("neighbours", "mean-shift") else None
-
-    def _part(self, name: str) -> Path | None:
-        """Where a part lies: in the pipeline's folder, else as a CLIP named by its folder, else bundled."""
-        own = None if self._folder is None else self._folder / name
-        if own is not None and own.is_dir():
-            return own
-        if name == "vocoder":
-            return saved.vocoder_of_space(self.segment.mel)
-        if name == "bank":  # it belongs to the corpus that the denoiser has heard
-            return None
-        return saved.part_of_space(name, self.segment, self.config["clip_name"])
-
-    def _closer_name(self, name: str) -> str:
-        if name not in CHOICES:
-            raise UsageError(unknown(name))
-        has_prior = self._prior is not None or self._part("prior") is not None
-        has_bank = self._bank is not None or self._part("bank") is not None
-        return name if name != "auto" else automatic(has_prior, has_bank)
 
     def _close(
         self, closer: str, texts: list[asked.Embedded], generators: list[torch.Generator]

@@ -1,0 +1,37 @@
+"""Put a trained and judged pipeline into priors/tiny, and its table into the card and the README.
+
+    python scripts/bundle_pipeline.py WORK      WORK has pipeline/ (of clipsonic train) and report/ (of clipsonic evaluate)
+
+Weights are stored in float16, half the bytes; they are loaded back to float32.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from clipsonic import ClipSonicPipeline
+
+TABLES = re.compile(r"\| prompt \|.*\n(?:\|.*\n|\n(?=\| prompt \|))*")
+
+
+def main(work: Path, target: Path, pages: list[Path]) -> None:
+    pipeline = ClipSonicPipeline.from_pretrained(work / "pipeline")
+    pipeline.denoiser.half().save_pretrained(target / "denoiser")
+    config = target / "denoiser" / "config.json"  # diffusers notes the folder it was loaded from: nobody else's affair
+    config.write_text(re.sub(r'\n *"_name_or_path": .*', "", config.read_text()))
+    pipeline.scheduler.save_pretrained(target / "scheduler")
+    shutil.copy(work / "pipeline" / "model_index.json", target / "model_index.json")
+    shutil.copytree(work / "pipeline" / "bank", target / "bank", dirs_exist_ok=True)
+    tables = (work / "report" / "table.md").read_text(encoding="utf-8")
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(TABLES.sub(lambda _: tables, text, count=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    tiny = Path("priors/tiny")
+    main(Path(sys.argv[1]), tiny, [tiny / "card.md", Path("README.md")])
+    print("priors/tiny holds the new sound model, its card and README.md the new tables: check the words around them")
