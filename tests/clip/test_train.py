@@ -170,6 +170,26 @@ def test_missing_pairs_and_a_missing_architecture_are_wrong_usage(pairs, tmp_pat
         run(arguments("--pairs", tmp_path / "empty.tar", "--out", tmp_path / "o"))
 
 
+def test_a_clip_that_is_trained_on_begins_with_its_weights_and_gets_a_name_of_its_own(pairs, recipe, tmp_path):
+    few = ("--pairs", pairs, "--batch-size", 16)
+    first = run(arguments(*few, "--out", tmp_path / "a", "--arch", recipe, "--steps", 2))
+    second = run(arguments(*few, "--out", tmp_path / "b", "--init", tmp_path / "a", "--steps", 1, "--lr", 1e-9))
+    before, after = door.load_clip(tmp_path / "a"), door.load_clip(tmp_path / "b")
+    assert before.merges == after.merges
+    for name, weight in before.model.state_dict().items():
+        if weight.is_floating_point() and "running" not in name:  # batch norm's averages move with every batch
+            torch.testing.assert_close(after.model.state_dict()[name], weight, atol=1e-3, rtol=1e-3)  # float16
+    assert second["fingerprint"] == after.fingerprint != first["fingerprint"]
+    assert f"Trained from the weights of `{first['fingerprint']}`" in (tmp_path / "b" / CARD_FILE).read_text()
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32:openai", "folder"])
+def test_a_clip_that_is_not_ours_is_not_trained_on(pairs, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((UsageError, CheckpointError), match=r"is not a CLIP that train-clip wrote|is neither"):
+        run(arguments("--pairs", pairs, "--out", tmp_path / "o", "--init", name))
+
+
 def test_abbreviated_options_are_refused():
     with pytest.raises(SystemExit):
         build_parser("p").parse_args(["--pairs", "a", "--out", "b", "--step", "3"])
