@@ -1,6 +1,6 @@
 """Put a trained and judged pipeline into priors/tiny, and its table into the card and the README.
 
-    python scripts/bundle_pipeline.py WORK      WORK has pipeline/ (of clipsonic train) and report/ (of clipsonic evaluate)
+    python scripts/bundle_pipeline.py WORK      WORK has pipeline/ (of `train`) and report/ (of `evaluate`)
 
 Weights are stored in float16, half the bytes; they are loaded back to float32.
 """

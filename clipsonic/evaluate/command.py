@@ -43,6 +43,12 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         "--prompts", default=",".join(_PROMPTS), metavar="LIST", help="of image,video,text (default: all)"
     )
     parser.add_argument("--closers", default=",".join(CLOSERS), metavar="LIST", help="for text (default: %(default)s)")
+    parser.add_argument(
+        "--audio-embedder",
+        default="mel",
+        metavar="NAME",
+        help="mel, judge, or MODULE:NAME (default: mel); for real videos",
+    )
     parser.add_argument("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
     return parser
 
@@ -55,6 +61,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     prompts, closers = _choice("prompts", args.prompts, _PROMPTS), _choice("closers", args.closers, tuple(CLOSERS))
     _check(args)
+    from clipsonic.evaluate.embedders import load_embedder
     from clipsonic.evaluate.report import table_text, write_report
     from clipsonic.evaluate.rows import Making
     from clipsonic.evaluate.run import Options, evaluate
@@ -67,6 +74,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         making=Making(args.steps, args.guidance, args.seed, args.batch_size, args.num_others),
         prompts=prompts,
         closers=closers,
+        embedder=load_embedder(args.audio_embedder),
         num_players=args.num_players,
         model_name=args.model,
         command=command_line(args),

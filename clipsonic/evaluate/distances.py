@@ -15,25 +15,29 @@ _TINY = 1e-6
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Between Gaussians fitted to features (N, C) and (K, C) (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), the trace of the root by the eigenvalues of the symmetric
-    C1^(1/2) C2 C1^(1/2), which exist for any number of features.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). The trace of the root is the nuclear norm of X Y^T / ((N-1)(K-1))^(1/2)
+    for the centred features X and Y, whose C1 = X^T X / (N-1); with many sounds it is taken from C1 and C2.
 
     Raises:
         ValueError: a set of fewer than two.
     """
     if min(len(first), len(second)) < 2:
         raise ValueError(f"{len(first)} and {len(second)} sounds have no covariance: give at least two of each")
-    covariances = [np.atleast_2d(np.cov(side, rowvar=False).astype(np.float64)) for side in (first, second)]
-    root = _symmetric_root(covariances[0])
-    eigenvalues = np.linalg.eigvalsh(root @ covariances[1] @ root).clip(min=0.0)
-    means = first.mean(axis=0, dtype=np.float64) - second.mean(axis=0, dtype=np.float64)
-    traces = sum(float(np.trace(covariance)) for covariance in covariances)
-    return max(0.0, float(means @ means) + traces - 2.0 * float(np.sqrt(eigenvalues).sum()))
+    means = [side.mean(axis=0, dtype=np.float64) for side in (first, second)]
+    scaled = [(side - mean) / np.sqrt(len(side) - 1.0) for side, mean in zip((first, second), means, strict=True)]
+    traces = sum(float(np.square(side).sum()) for side in scaled)
+    shift = means[0] - means[1]
+    return max(0.0, float(shift @ shift) + traces - 2.0 * _trace_of_root(*scaled))
 
 
-def _symmetric_root(matrix: np.ndarray) -> np.ndarray:
-    values, vectors = np.linalg.eigh(matrix)
-    return np.asarray((vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T)
+def _trace_of_root(first: np.ndarray, second: np.ndarray) -> float:
+    """tr (X^T X Y^T Y)^(1/2) of X (N, C) and Y (K, C), by whichever side is the smaller matrix."""
+    if min(len(first), len(second)) <= first.shape[1]:
+        return float(np.linalg.svd(first @ second.T, compute_uv=False).sum())
+    values, vectors = np.linalg.eigh(first.T @ first)
+    root = (vectors * np.sqrt(values.clip(min=0.0))) @ vectors.T
+    eigenvalues = np.linalg.eigvalsh(root @ (second.T @ second) @ root)
+    return float(np.sqrt(eigenvalues.clip(min=0.0)).sum())
 
 
 def kernel_distance(first: np.ndarray, second: np.ndarray) -> float:

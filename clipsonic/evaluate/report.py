@@ -139,6 +139,23 @@ _COMMON = (
         "Wall-clock seconds to make one sound on the machine of this run, in batches.",
     ),
 )
+_SET_COLUMNS = (
+    Column(
+        "frechet",
+        "Fréchet",
+        _spread,
+        "Fréchet distance of the features (the judge's, or the embedder's) to those of as many true sounds; in the "
+        "first row, between two disjoint halves of the true sounds. It falls with the count: compare rows with as "
+        "many sounds.",
+    ),
+    Column(
+        "kernel",
+        "KAD",
+        _spread,
+        "Kernel audio distance of the same features, times 1,000: unbiased for independent sounds, whatever their "
+        "count; below 0 where each made sound is nearly its own true one.",
+    ),
+)
 LAW_COLUMNS = (
     Column(
         "pitch_semitones",
@@ -183,20 +200,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
             "sound of these very scenes, in the first row, is its own accuracy and the ceiling of every "
             "other row.",
         ),
-        Column(
-            "frechet",
-            "Fréchet",
-            _spread,
-            "Fréchet distance of the judge's features to those of as many true sounds; in the first row, between two "
-            "disjoint halves of the true sounds. It falls with the count: compare rows with as many sounds.",
-        ),
-        Column(
-            "kernel",
-            "KAD",
-            _spread,
-            "Kernel audio distance of the same features, times 1,000: unbiased for independent sounds, whatever their "
-            "count; below 0 where each made sound is nearly its own true one.",
-        ),
+        *_SET_COLUMNS,
         Column(
             "posterior_kl",
             "KL",
@@ -222,6 +226,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
             "Where the own soundtrack stands on average when all soundtracks are sorted by distance to the "
             "made sound; 1 is best, half of all is what a model that ignores its prompt gets.",
         ),
+        *_SET_COLUMNS,
         *_COMMON,
     ),
 }
@@ -229,8 +234,9 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
 
 
 def columns_of(numbers: Mapping[str, Any]) -> tuple[Column, ...]:
-    """The columns that this result's table has."""
-    return COLUMNS[numbers["corpus_kind"]]
+    """The columns that this result's table has: those that at least one row has a figure for."""
+    known = {key for row in numbers["rows"] for key, figure in row["figures"].items() if figure is not None}
+    return tuple(column for column in COLUMNS[numbers["corpus_kind"]] if column.key in known)
 
 
 def headings(numbers: Mapping[str, Any], columns: Sequence[Column]) -> list[str]:

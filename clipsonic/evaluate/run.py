@@ -10,7 +10,7 @@ The numbers are plain JSON values:
     examples [{title, source, file, start_s, caption, verdicts {row: kind}}],
     rows [{name, label, about, figures {num_sounds,
     accuracy, frechet, kernel, posterior_kl, pitch_semitones, rate_error, onset_ms, level_db, envelope_correlation
-    | recall_at_1, mean_rank, nearest_to_own,
+    | recall_at_1, mean_rank, nearest_to_own, frechet, kernel (with an embedder),
     mel_difference_db, silent_share, clipped_share, seconds_per_sound}}]
 Shares and means are {value, low, high} with 95 % intervals.
 """
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from clipsonic.errors import CorpusError, FingerprintError
+from clipsonic.evaluate.embedders import AudioEmbedder
 from clipsonic.evaluate.examples import Judged, describe_example, make_example, pick_places
 from clipsonic.evaluate.judge import load_judge
 from clipsonic.evaluate.laws import find_laws
@@ -53,6 +54,7 @@ class Options:
         num_scenes: at most so many items.
         making: steps, guidance, seed, batch size.
         prompts, closers: which rows.
+        embedder: what compares sounds where no law is known; None compares log-mels.
         num_players: examples to hear.
         model_name, command: what the report says was judged, and how.
     """
@@ -63,6 +65,7 @@ class Options:
     making: Making = field(default_factory=Making)
     prompts: tuple[str, ...] = PROMPTS
     closers: tuple[str, ...] = tuple(CLOSERS)
+    embedder: AudioEmbedder | None = None
     num_players: int = 12
     model_name: str = ""
     command: str = ""
@@ -85,7 +88,7 @@ def evaluate(pipeline: Any, options: Options) -> Evaluation:
     references = reference_rows(material, pipeline, making)
     made, skipped = made_rows(material, pipeline, making, options.prompts, options.closers)
     heard = [Heard(laws[item.source].scene, item.video_start_s, segment.seconds) for item in plan.items if laws]
-    scorer = Scorer(material.waves, segment.mel, judged, _firsts(plan.items), making.seed, heard)
+    scorer = Scorer(material.waves, segment.mel, judged, _firsts(plan.items), making.seed, heard, options.embedder)
     scored = [scorer.score(row) for row in [*references, *made, *blind_rows(material, made, making.seed)]]
     numbers = {
         **_settings(pipeline, options),

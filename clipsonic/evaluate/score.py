@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from clipsonic.audio.mel import LogMel
-from clipsonic.audio.wave import clipped_share, resample, rms_db
+from clipsonic.audio.wave import clipped_share, rms_db
 from clipsonic.evaluate.distances import frechet_distance, kernel_distance, posterior_kl
+from clipsonic.evaluate.embedders import AudioEmbedder, at_rate, cosine_distances
 from clipsonic.evaluate.judge import Judge, Verdicts
 from clipsonic.evaluate.metrics import (
     Interval,
@@ -53,6 +54,7 @@ class Scorer:
         firsts: indexes of the items that open their video, for the share nearest to their own soundtrack.
         seed: of the resampled intervals.
         heard: the stretch of each item's scene, where laws are known.
+        embed: what compares sounds where no law is known; None compares log-mels.
     """
 
     def __init__(
@@ -63,11 +65,14 @@ class Scorer:
         firsts: Sequence[int],
         seed: int,
         heard: Sequence[Heard] = (),
+        embed: AudioEmbedder | None = None,
     ) -> None:
         self._log_mel, self._kinds, self._seed = LogMel(mel), kinds, seed
         self._ears = LawEars(heard, waves, mel.sample_rate_hz, seed) if heard else None
         self._firsts = list(firsts)
         self._true = self._mels(waves)
+        self._embed = embed
+        self._true_features = None if embed is None else embed(waves, mel.sample_rate_hz)
         self._true_verdicts = None if kinds is None else kinds[1].verdicts(self._at_judges_rate(waves))
 
     def score(self, row: Row) -> Scored:
@@ -84,7 +89,7 @@ class Scorer:
             "seconds_per_sound": row.seconds_per_sound,
         }
         if self._kinds is None:
-            return Scored(row, {**self._retrieval(mels), **figures}, None)
+            return Scored(row, {**self._of_videos(row, mels), **figures}, None)
         verdicts = self._kinds[1].verdicts(self._at_judges_rate(row.waves))
         right = int((verdicts.named == self._kinds[0][: len(mels)]).sum())
         against_true = self._distances(verdicts, is_true=row.name == "true")
@@ -94,21 +99,24 @@ class Scorer:
     def _distances(self, verdicts: Verdicts, *, is_true: bool) -> dict[str, Any]:
         """The judge's features and posteriors against those of as many true sounds; of true sound, its halves."""
         assert self._true_verdicts is not None
-        count = len(verdicts.features)
+        between_sets = self._between_sets(verdicts.features, self._true_verdicts.features, is_true=is_true)
+        if not between_sets:
+            return {}
+        true = self._true_verdicts.probabilities[: len(verdicts.probabilities)]
+        divergences = posterior_kl(true, verdicts.probabilities)
+        rng = numpy_rng(self._seed, "evaluate.bootstrap")
+        return {**between_sets, "posterior_kl": as_dict(bootstrap_interval(divergences, rng))}
+
+    def _between_sets(self, made: np.ndarray, true: np.ndarray, *, is_true: bool) -> dict[str, Any]:
+        """Distances of features (n, C) to the first n of the true ones; of true sound, between its halves."""
+        count = len(made)
         if count < 4:
             return {}
         half = count // 2
-        first, second = (
-            (verdicts.features[:half], verdicts.features[half : 2 * half])
-            if is_true
-            else (self._true_verdicts.features[:count], verdicts.features)
-        )
-        divergences = posterior_kl(self._true_verdicts.probabilities[:count], verdicts.probabilities)
-        rng = numpy_rng(self._seed, "evaluate.bootstrap")
+        first, second = (made[:half], made[half : 2 * half]) if is_true else (true[:count], made)
         return {
             "frechet": self._distance(frechet_distance, first, second),
             "kernel": self._distance(lambda true, made: 1000.0 * kernel_distance(true, made), first, second),
-            "posterior_kl": as_dict(bootstrap_interval(divergences, rng)),
         }
 
     def _distance(
@@ -127,15 +135,23 @@ class Scorer:
             return {"recall_at_1": _known(1 / count), "mean_rank": (count + 1) / 2}
         return {"accuracy": _known(1 / len(self._kinds[1].config.kinds))}
 
-    def _retrieval(self, mels: np.ndarray) -> dict[str, Any]:
+    def _of_videos(self, row: Row, mels: np.ndarray) -> dict[str, Any]:
+        """Retrieval of the own soundtrack, by the embedder's features where there is one, and then their distances."""
+        if self._embed is None or self._true_features is None:
+            return self._retrieval(pairwise_mel_difference(mels, self._true[: len(mels)]))
+        assert row.waves is not None
+        features = self._embed(row.waves, self._log_mel.spec.sample_rate_hz)
+        found = self._retrieval(cosine_distances(features, self._true_features[: len(features)]))
+        return {**found, **self._between_sets(features, self._true_features, is_true=row.name == "true")}
+
+    def _retrieval(self, distances: np.ndarray) -> dict[str, Any]:
         """Where the own soundtrack stands among all, and among those of the other videos' first segments."""
-        distances = pairwise_mel_difference(mels, self._true[: len(mels)])
         ranks = own_ranks(distances)
         figures: dict[str, Any] = {
             "recall_at_1": _share(int((ranks == 1).sum()), len(ranks)),
             "mean_rank": float(ranks.mean()),
         }
-        firsts = [place for place in self._firsts if place < len(mels)]
+        firsts = [place for place in self._firsts if place < len(ranks)]
         if firsts:
             first_ranks = own_ranks(distances[np.ix_(firsts, firsts)])
             figures["nearest_to_own"] = {"count": int((first_ranks == 1).sum()), "of": len(firsts)}
@@ -147,8 +163,7 @@ class Scorer:
 
     def _at_judges_rate(self, waves: np.ndarray) -> np.ndarray:
         assert self._kinds is not None
-        rates_hz = self._log_mel.spec.sample_rate_hz, self._kinds[1].config.mel.sample_rate_hz
-        return waves if rates_hz[0] == rates_hz[1] else np.stack([resample(wave, *rates_hz) for wave in waves])
+        return at_rate(waves, self._log_mel.spec.sample_rate_hz, self._kinds[1].config.mel.sample_rate_hz)
 
 
 def as_dict(interval: Interval) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.linalg
 
 from clipsonic.evaluate.distances import frechet_distance, kernel_distance, posterior_kl
 from clipsonic.seeding import numpy_rng
@@ -48,3 +49,15 @@ def test_the_divergence_of_two_coins_is_known() -> None:
 def test_a_single_sound_has_no_distance(distance) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match="at least two"):
         distance(draw(1), draw(5))
+
+
+@pytest.mark.parametrize("count", [20, 60])
+def test_both_ways_to_the_trace_of_the_root_agree_with_scipys_square_root(count: int) -> None:
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=(count, 30)), 1.5 * rng.normal(size=(count + 5, 30)) + 0.2
+    covariances = [np.cov(side, rowvar=False) for side in (first, second)]
+    root = np.real(scipy.linalg.sqrtm(covariances[0] @ covariances[1]))
+    shift = first.mean(0) - second.mean(0)
+    expected = shift @ shift + np.trace(covariances[0] + covariances[1] - 2.0 * root)
+    # a product of singular covariances has a root to about the square root of the rounding only
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-5)
