@@ -22,6 +22,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--corpus", required=True, metavar="CORPUS", help="what clipsonic ingest wrote")
     add("--real-audio", metavar="FOLDER", help="recordings to learn from as well, half of each batch")
+    add("--max-hours", type=float, default=20.0, metavar="H", help="of a larger corpus, a draw (default: %(default)g)")
     add("--out", required=True, metavar="FOLDER", help="where the vocoder folder is written")
     add("--sample-rate-hz", type=int, default=16000, metavar="R", help="of the mel space (default: %(default)s)")
     add("--n-fft", type=int, default=1024, metavar="N", help="FFT length in samples (default: %(default)s)")

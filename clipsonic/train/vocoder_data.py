@@ -1,7 +1,7 @@
 """What a vocoder learns from: the sound of a corpus, and a folder of recordings beside it.
 
 Guarantee: a batch is a function of (seed, step); a source recording is on one side of the split only, all its takes
-with it. Price: all recordings lie in memory as 16-bit sound, 115 MB per hour at 16 kHz.
+with it. Price: the recordings lie in memory as 16-bit sound, 115 MB per hour at 16 kHz; of a larger corpus a fair draw.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,8 +52,8 @@ def _crop(sound: np.ndarray, num_samples: int, rng: np.random.Generator) -> np.n
     return sound[start : start + num_samples].astype(np.float32) / 32768.0
 
 
-def corpus_bank(folder: Path, rate_hz: int, num_samples: int, val_share: float) -> Bank:
-    """The sounds of a corpus that are not silent.
+def corpus_bank(folder: Path, rate_hz: int, num_samples: int, val_share: float, max_hours: float) -> Bank:
+    """The sounds of a corpus that are not silent; of more than `max_hours`, that many hours drawn at random.
 
     Raises:
         CorpusError: none is long enough.
@@ -65,10 +66,18 @@ def corpus_bank(folder: Path, rate_hz: int, num_samples: int, val_share: float) 
             "ingest at that rate, or give the corpus's --sample-rate-hz"
         )
     store = RecordStore(folder, 0)
-    usable = [facts for facts in corpus_facts(folder) if not is_silent(facts)]
+    usable = drawn_hours([facts for facts in corpus_facts(folder) if not is_silent(facts)], max_hours)
     waves = {facts["key"]: store.read(facts["shard"], facts["key"]).wave for facts in usable}
     sounds = [(str(facts["source"]), waves[facts["key"]]) for facts in usable]
     return _split("corpus", sounds, num_samples, val_share, f"corpus {folder}")
+
+
+def drawn_hours(facts: list[dict[str, Any]], max_hours: float) -> list[dict[str, Any]]:
+    """At most so many hours of these records (but at least one), drawn at random, in their order."""
+    order = numpy_rng(0, "vocoder.draw", len(facts)).permutation(len(facts))
+    ends_h = np.cumsum([facts[place]["seconds"] for place in order]) / 3600.0
+    count = max(1, int((ends_h <= max_hours).sum()))
+    return [facts[place] for place in sorted(order[:count])]
 
 
 def real_bank(folder: Path, rate_hz: int, num_samples: int, val_share: float) -> Bank:

@@ -15,7 +15,7 @@ from clipsonic.audio.wave import write_audio
 from clipsonic.errors import CorpusError, UsageError
 from clipsonic.seeding import numpy_rng, torch_generator
 from clipsonic.train.vocoder import VocoderSettings, VocoderTrainer
-from clipsonic.train.vocoder_data import Bank, batches, real_bank, source_of
+from clipsonic.train.vocoder_data import Bank, batches, drawn_hours, real_bank, source_of
 from clipsonic.train.vocoder_loss import mel_loss, spectral_loss
 from clipsonic.train.vocoder_measure import log_spectral_distance_db, measure_vocoder
 
@@ -102,6 +102,16 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path: Path) -> None:
     trainer().run(tmp_path)
     with pytest.raises(UsageError, match=r"batch_size 2, not 3"):
         trainer(batch_size=3).resume(tmp_path)
+
+
+def test_of_a_corpus_above_the_limit_that_many_hours_are_drawn_and_always_the_same() -> None:
+    facts = [{"key": key, "seconds": 3600.0} for key in "abcdefghij"]
+    drawn = [fact["key"] for fact in drawn_hours(facts, 3.5)]
+    assert len(drawn) == 3
+    assert drawn == sorted(drawn) == [fact["key"] for fact in drawn_hours(facts, 3.5)]
+    assert drawn_hours(facts, 10.0) == facts
+    assert len(drawn_hours(facts, 0.1)) == 1
+    assert drawn_hours([], 1.0) == []
 
 
 def test_takes_of_one_recording_stay_together(tmp_path: Path) -> None:
