@@ -44,6 +44,14 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--closers", default=",".join(CLOSERS), metavar="LIST", help="for text (default: %(default)s)")
     parser.add_argument(
+        "--prior",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="judge this prior too; may be repeated",
+    )
+    parser.add_argument(
         "--audio-embedder",
         default="mel",
         metavar="NAME",
@@ -71,7 +79,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         corpus=args.corpus,
         videos=args.videos,
         num_scenes=args.num_scenes,
-        making=Making(args.steps, args.guidance, args.seed, args.batch_size, args.num_others),
+        making=Making(args.steps, args.guidance, args.seed, args.batch_size, args.num_others, tuple(args.prior)),
         prompts=prompts,
         closers=closers,
         embedder=load_embedder(args.audio_embedder),
@@ -92,7 +100,8 @@ def command_line(args: argparse.Namespace) -> str:
     words = ["clipsonic", "evaluate"]
     for name, value in vars(args).items():
         if value is not None and name not in ("json", "debug"):
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            for one in value if isinstance(value, list) else [value]:
+                words += [f"--{name.replace('_', '-')}", str(one)]
     return shlex.join(words)
 
 
@@ -116,5 +125,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--out {args.out} is a file: give a folder")
     if args.videos is not None and not args.videos.is_dir():
         raise UsageError(f"--videos {args.videos} is not a folder: give the folder with manifest.jsonl")
+    for folder in args.prior:
+        if not folder.is_dir():
+            raise UsageError(f"--prior {folder} is not a folder: give what clipsonic train-prior wrote")
     if not args.corpus.is_dir():
         raise UsageError(f"--corpus {args.corpus} is not a folder: give one that clipsonic ingest wrote")

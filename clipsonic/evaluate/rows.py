@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class Making:
         seed: of every generator.
         batch_size: sounds per call.
         num_others: items in the rows other than pictures; None means all.
+        priors: folders of diffusion priors that get a row each, beside the pipeline's own.
     """
 
     steps: int | None = None
@@ -71,6 +73,7 @@ class Making:
     seed: int = 0
     batch_size: int = 32
     num_others: int | None = None
+    priors: tuple[Path, ...] = ()
 
 
 def reference_rows(material: Material, pipeline: Any, making: Making) -> list[Row]:
@@ -106,10 +109,25 @@ def made_rows(
             skipped.append(Skipped(f"text ({closer})", reason))
             continue
         assert pipeline.clip is not None  # loaded here, before the clock starts
-        batches = _batches(others, making)
-        waves, seconds = _make(pipeline, material, making, f"text {closer}", _text_prompt(material, closer), batches)
-        rows.append(Row(f"text-{closer}", f"text ({closer})", CLOSERS[closer], waves, seconds, heard=True))
+        rows.append(_text_row(material, pipeline, making, closer, others))
+    for folder in making.priors if "text" in prompts else ():
+        if reason := _why_no_text(material, pipeline, "zero-shot"):
+            skipped.append(Skipped(f"text (prior {folder.name})", reason))
+            continue
+        own = pipeline.prior
+        pipeline.set_prior(folder)
+        row = _text_row(material, pipeline, making, "prior", others)
+        about = f"a caption, through the diffusion prior in {folder}"
+        rows.append(replace(row, name=f"{row.name}-{folder.name}", label=f"text (prior {folder.name})", about=about))
+        if own is not None:
+            pipeline.set_prior(own)
     return rows, skipped
+
+
+def _text_row(material: Material, pipeline: Any, making: Making, closer: str, places: range) -> Row:
+    batches = _batches(places, making)
+    waves, seconds = _make(pipeline, material, making, f"text {closer}", _text_prompt(material, closer), batches)
+    return Row(f"text-{closer}", f"text ({closer})", CLOSERS[closer], waves, seconds, heard=True)
 
 
 def blind_rows(material: Material, made: Sequence[Row], seed: int) -> list[Row]:

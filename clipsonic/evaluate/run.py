@@ -168,7 +168,8 @@ def _confused(scored: Sequence[Scored], judged: Judged | None) -> list[tuple[str
     if judged is None or made is None or made.verdicts is None:
         return []
     names = list(judged[1].config.kinds)
-    return most_confused(confusion(judged[0], made.verdicts.named, len(names)), names)
+    named = made.verdicts.named
+    return most_confused(confusion(judged[0][: len(named)], named, len(names)), names)
 
 
 def _sentences(scored: Sequence[Scored], count: int) -> list[str]:

@@ -21,6 +21,7 @@ from clipsonic.evaluate.rows import Making
 from clipsonic.evaluate.run import Options, evaluate
 from clipsonic.models.dit import DiT1D
 from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.prior.adapter import PriorShape, TextPrior
 from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.record import Record
@@ -177,6 +178,21 @@ def test_a_model_that_ignores_its_prompt_scores_the_same_with_shuffled_ones(corp
         assert rows["shuffled"][figure] == rows["image"][figure], figure
 
 
+def test_another_prior_gets_a_row_of_its_own_and_the_pipeline_keeps_its_own(corpus: Path, tmp_path: Path) -> None:
+    pipeline = make_pipeline()
+    pipeline.set_clip(Captioner())  # type: ignore[arg-type]
+    shape = PriorShape(width=WIDTH, depth=1, heads=2, head_width=8, num_timesteps=4)
+    own = TextPrior(shape, FINGERPRINT)
+    pipeline.set_prior(own)
+    TextPrior(shape, FINGERPRINT).save(tmp_path / "mine")
+    making = Making(num_others=4, priors=(tmp_path / "mine",))
+    options = Options(corpus, num_scenes=6, making=making, prompts=("text",), closers=("prior",), num_players=0)
+    rows = rows_of(evaluate(pipeline, options).numbers)
+    assert [name for name in rows if name.startswith("text")] == ["text-prior", "text-prior-mine"]
+    assert rows["text-prior-mine"]["num_sounds"] == 4
+    assert pipeline.prior is own
+
+
 @pytest.mark.slow
 def test_without_laws_there_is_retrieval_and_no_soundstage_figure(unknown_corpus: Path, tmp_path: Path) -> None:
     result = evaluate(make_pipeline(), Options(unknown_corpus, prompts=("image", "video", "text"), num_players=2))
@@ -259,6 +275,7 @@ def test_a_manifest_of_other_videos_is_refused_and_flawed_ones_are_not_judged(tm
         (["--steps", "0"], "--steps 0 is below 1"),
         (["--videos", "nowhere"], "--videos nowhere is not a folder"),
         (["--corpus", "nowhere"], "--corpus nowhere is not a folder"),
+        (["--prior", "nowhere"], "--prior nowhere is not a folder"),
     ],
 )
 def test_wrong_usage_is_refused_before_any_work(tmp_path: Path, words: list[str], message: str) -> None:
