@@ -2,11 +2,13 @@
 
     python scripts/bundle_pipeline.py WORK      WORK has pipeline/ (of `train`) and report/ (of `evaluate`)
 
-Weights are stored in float16, half the bytes; they are loaded back to float32.
+Weights are stored in float16, half the bytes; they are loaded back to float32. Steps and guidance that the report was
+made with become the pipeline's own.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -23,7 +25,10 @@ def main(work: Path, target: Path, pages: list[Path]) -> None:
     config = target / "denoiser" / "config.json"  # diffusers notes the folder it was loaded from: nobody else's affair
     config.write_text(re.sub(r'\n *"_name_or_path": .*', "", config.read_text()))
     pipeline.scheduler.save_pretrained(target / "scheduler")
-    shutil.copy(work / "pipeline" / "model_index.json", target / "model_index.json")
+    numbers = json.loads((work / "report" / "report.json").read_text(encoding="utf-8"))
+    index = json.loads((work / "pipeline" / "model_index.json").read_text(encoding="utf-8"))
+    index |= {"num_inference_steps": numbers["steps"], "guidance_scale": numbers["guidance"]}
+    (target / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     shutil.copytree(work / "pipeline" / "bank", target / "bank", dirs_exist_ok=True)
     tables = (work / "report" / "table.md").read_text(encoding="utf-8")
     for page in pages:

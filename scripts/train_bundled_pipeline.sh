@@ -18,5 +18,5 @@ clipsonic ingest "$work/held-out-videos" --out "$work/held-out" --seconds 4.096
 OMP_NUM_THREADS=1 clipsonic train --config tiny --config long --corpus "$work/corpus" --out "$work/pipeline" \
     --max-minutes "${CLIPSONIC_TRAIN_MINUTES:-75}"
 clipsonic evaluate --model "$work/pipeline" --corpus "$work/held-out" --out "$work/report" \
-    --videos "$work/held-out-videos" --num-scenes 500
+    --videos "$work/held-out-videos" --num-scenes 500 --num-others 120 --guidance 1
 python scripts/bundle_pipeline.py "$work"

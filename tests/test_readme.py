@@ -27,10 +27,11 @@ COMMAND_LINES = [
 NEEDS_A_DOWNLOAD_OR_A_GPU = ("ViT-L-14:openai", "--config base")
 
 
-def table_of(text: str) -> list[str]:
-    """The rows of the table that `clipsonic evaluate` wrote."""
-    rows = text[text.index("| prompt | ") :].split("\n\n")[0]
-    return rows.splitlines()
+def tables_of(text: str) -> list[str]:
+    """The rows of the tables that `clipsonic evaluate` wrote: what is heard, and the laws."""
+    found = re.search(r"\| prompt \|.*\n(?:\|.*\n|\n(?=\| prompt \|))*", text)
+    assert found is not None
+    return found[0].splitlines()
 
 
 def test_the_two_commands_come_first_and_exist() -> None:
@@ -54,7 +55,8 @@ def test_every_command_is_in_the_readme() -> None:
 
 def test_the_results_are_those_of_the_bundled_models_card() -> None:
     card = (ROOT / "priors" / "tiny" / "card.md").read_text(encoding="utf-8")
-    assert table_of(README) == table_of(card)
+    assert tables_of(README) == tables_of(card)
+    assert sum(line.startswith("| prompt |") for line in tables_of(card)) == 2
 
 
 @pytest.mark.slow

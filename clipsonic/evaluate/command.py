@@ -57,6 +57,9 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         metavar="NAME",
         help="mel, judge, or MODULE:NAME (default: mel); for real videos",
     )
+    parser.add_argument(
+        "--no-laws", dest="laws", action="store_false", help="leave out the laws' second table, which takes a minute"
+    )
     parser.add_argument("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
     return parser
 
@@ -83,6 +86,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         prompts=prompts,
         closers=closers,
         embedder=load_embedder(args.audio_embedder),
+        laws=args.laws,
         num_players=args.num_players,
         model_name=args.model,
         command=command_line(args),
@@ -99,7 +103,9 @@ def command_line(args: argparse.Namespace) -> str:
     """The command that makes the same report again."""
     words = ["clipsonic", "evaluate"]
     for name, value in vars(args).items():
-        if value is not None and name not in ("json", "debug"):
+        if name == "laws":
+            words += [] if value else ["--no-laws"]
+        elif value is not None and name not in ("json", "debug"):
             for one in value if isinstance(value, list) else [value]:
                 words += [f"--{name.replace('_', '-')}", str(one)]
     return shlex.join(words)

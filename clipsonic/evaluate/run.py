@@ -54,6 +54,7 @@ class Options:
         num_scenes: at most so many items.
         making: steps, guidance, seed, batch size.
         prompts, closers: which rows.
+        laws: whether pitch, rate, onsets, level and change are measured on the waveform, where laws are known.
         embedder: what compares sounds where no law is known; None compares log-mels.
         num_players: examples to hear.
         model_name, command: what the report says was judged, and how.
@@ -65,6 +66,7 @@ class Options:
     making: Making = field(default_factory=Making)
     prompts: tuple[str, ...] = PROMPTS
     closers: tuple[str, ...] = tuple(CLOSERS)
+    laws: bool = True
     embedder: AudioEmbedder | None = None
     num_players: int = 12
     model_name: str = ""
@@ -87,7 +89,11 @@ def evaluate(pipeline: Any, options: Options) -> Evaluation:
     judged = _judge_and_kinds(plan.items) if laws else None
     references = reference_rows(material, pipeline, making)
     made, skipped = made_rows(material, pipeline, making, options.prompts, options.closers)
-    heard = [Heard(laws[item.source].scene, item.video_start_s, segment.seconds) for item in plan.items if laws]
+    heard = [
+        Heard(laws[item.source].scene, item.video_start_s, segment.seconds)
+        for item in plan.items
+        if laws and options.laws
+    ]
     scorer = Scorer(material.waves, segment.mel, judged, _firsts(plan.items), making.seed, heard, options.embedder)
     scored = [scorer.score(row) for row in [*references, *made, *blind_rows(material, made, making.seed)]]
     numbers = {

@@ -2,8 +2,8 @@
 
 A text is known if it names one of the soundstage's things: cosines cannot tell, for the small text encoder puts words
 that it never read among those it knows (20 odd texts lay 0.61 to 0.75 from the bank, held-out captions from 0.59 up).
-Pictures can mostly be told: of 110 held-out soundstage pictures 99 % lie within 0.754 of the bank, of six photographs
-one. Plain noise and patterns may pass.
+Pictures can: of 116 held-out soundstage pictures 99 % have a cosine of 0.797 or more to the nearest of the bank, ten
+frames of real videos 0.753 at most, noise, rings and flat grey 0.57.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clipsonic.pipeline import ClipSonicPipeline
     from clipsonic.prior.bank import EmbedBank
 
-NEAR = 0.75
+NEAR = 0.775
 """Cosine to the nearest picture of the bank, below which a picture is unlike all of them."""
 
 

@@ -186,8 +186,11 @@ def test_another_prior_gets_a_row_of_its_own_and_the_pipeline_keeps_its_own(corp
     pipeline.set_prior(own)
     TextPrior(shape, FINGERPRINT).save(tmp_path / "mine")
     making = Making(num_others=4, priors=(tmp_path / "mine",))
-    options = Options(corpus, num_scenes=6, making=making, prompts=("text",), closers=("prior",), num_players=0)
+    options = Options(
+        corpus, num_scenes=6, making=making, prompts=("text",), closers=("prior",), laws=False, num_players=0
+    )
     rows = rows_of(evaluate(pipeline, options).numbers)
+    assert "pitch_semitones" not in rows["true"]
     assert [name for name in rows if name.startswith("text")] == ["text-prior", "text-prior-mine"]
     assert rows["text-prior-mine"]["num_sounds"] == 4
     assert pipeline.prior is own
