@@ -103,18 +103,23 @@ def check_same_model(checkpoint: dict[str, Any], path: Path, config: TrainConfig
         CheckpointError: names what differs, with both values.
     """
     state = checkpoint[STATE_KEY]
-    saved = _flat(_identity(state["config"], state["segment"]))
-    asked = _flat(_identity(config.to_dict(), segment.to_dict()))
-    differing = [
+    saved, asked = _identity(state["config"], state["segment"]), _identity(config.to_dict(), segment.to_dict())
+    if differing := differences(saved, asked):
+        raise CheckpointError(
+            f"checkpoint {path} is of another model ({differing}): "
+            "train with its config, or start anew with --resume never"
+        )
+
+
+def differences(there: dict[str, Any], now: dict[str, Any], most: int = 4) -> str:
+    """What differs between two nested descriptions, with both values, for a refusal; empty where nothing does."""
+    saved, asked = _flat(there), _flat(now)
+    found = [
         f"{name} is {saved.get(name)} there and {asked.get(name)} now"
         for name in sorted(saved.keys() | asked.keys())
         if saved.get(name) != asked.get(name)
     ]
-    if differing:
-        raise CheckpointError(
-            f"checkpoint {path} is of another model ({'; '.join(differing[:4])}): "
-            "train with its config, or start anew with --resume never"
-        )
+    return "; ".join(found[:most])
 
 
 def _identity(config: dict[str, Any], segment: dict[str, Any]) -> dict[str, Any]:

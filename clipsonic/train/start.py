@@ -11,6 +11,7 @@ from typing import Any
 from clipsonic.errors import SpecError
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.specs import SegmentSpec
+from clipsonic.train.checkpoints import differences
 from clipsonic.train.clock import Clock
 from clipsonic.train.config import TrainConfig
 from clipsonic.train.data import TrainData, mel_statistics
@@ -39,7 +40,9 @@ def _from_pipeline(config: TrainConfig, segment: SegmentSpec, init: str) -> Soun
     pipeline = ClipSonicPipeline.from_pretrained(init)
     mean, std = pipeline.mel_statistics
     module = SoundModule(config, segment, mean, std, Clock(config.run))
-    _require_same(init, _facts(pipeline.denoiser, pipeline.segment), _facts(module.denoiser, segment))
+    there, now = _facts(pipeline.denoiser, pipeline.segment), _facts(module.denoiser, segment)
+    if differing := differences(there, now):
+        raise SpecError(f"--init {init} is another model ({differing}): train with its config, on a corpus of its CLIP")
     module.start_from(pipeline.denoiser.float().state_dict())
     return module
 
@@ -47,18 +50,4 @@ def _from_pipeline(config: TrainConfig, segment: SegmentSpec, init: str) -> Soun
 def _facts(denoiser: Any, segment: SegmentSpec) -> dict[str, Any]:
     """All that decides whether weights of one fit the other."""
     config = {name: value for name, value in dict(denoiser.config).items() if not name.startswith("_")}
-    spec = segment.to_dict()
-    return {"network": type(denoiser).__name__, **config, **spec.pop("mel"), **spec}
-
-
-def _require_same(init: str, there: dict[str, Any], here: dict[str, Any]) -> None:
-    differing = [
-        f"{name} is {there.get(name)} there and {here.get(name)} here"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
-    ]
-    if differing:
-        raise SpecError(
-            f"--init {init} is another model ({'; '.join(differing[:4])}): "
-            "train with its config, on a corpus of its CLIP"
-        )
+    return {"network": type(denoiser).__name__, **config, "segment": segment.to_dict()}

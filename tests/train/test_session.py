@@ -240,7 +240,7 @@ def test_a_run_from_a_pipeline_begins_with_its_weights_and_its_mel_statistics(
 def test_a_pipeline_of_another_network_is_refused_with_both_values(
     corpus: Path, unbroken: dict[int, Path], tmp_path: Path
 ) -> None:
-    with pytest.raises(SpecError, match=r"--init .* is another model \(width is 16 there and 32 here\)"):
+    with pytest.raises(SpecError, match=r"--init .* is another model \(width is 16 there and 32 now\)"):
         train(toy(width=32), corpus, tmp_path / "out", init=str(unbroken[1]))
 
 
