@@ -20,7 +20,6 @@ from clipsonic.soundstage.synth import synthesize
 
 PITCH_RANGE_SEMITONES = 24.0
 RATE_RANGE = 4.0
-_RANDOM_KINDS = ("rain",)  # drops fall at random moments: there is no period to hear
 _SECONDS = 4.096
 _SIZES = np.linspace(0.0, 1.0, 33)
 _SPEEDS = np.linspace(0.0, 1.0, 13)
@@ -41,7 +40,7 @@ def has_pitch(scene: Scene) -> bool:
 
 def has_rate(scene: Scene) -> bool:
     """Whether this thing's speed is heard as a rate."""
-    return scene.law.slow_hz is not None and scene.kind not in _RANDOM_KINDS
+    return scene.law.slow_hz is not None and scene.law.periodic
 
 
 def pitch_error_semitones(wave: np.ndarray, scene: Scene, sample_rate_hz: int) -> float:
@@ -131,6 +130,3 @@ def _unit(values: np.ndarray) -> np.ndarray:
 
 def _rms(wave: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(wave, dtype=np.float64))))
-
-
-assert set(_RANDOM_KINDS) <= set(KINDS)

@@ -29,6 +29,7 @@ class Kind:
         slow_hz: rate at speed 0, or None where nothing recurs.
         materials: what it may be made of, at least one; the first word is also an adjective in captions.
         max_count: how many may stand together.
+        periodic: whether what recurs does so at (nearly) even intervals; otherwise `rate_hz` is a mean number.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Kind:
     slow_hz: float | None
     materials: tuple[str, ...]
     max_count: int = 3
+    periodic: bool = True
 
     @property
     def pitched(self) -> bool:
@@ -184,6 +186,7 @@ _KINDS = (
         20.0,
         ("grey", "dark"),
         3,
+        periodic=False,
     ),
     Kind(
         "stream", "water", ("stream", "waterfall", "brook"), "flowing", "continuous", None, None, ("rocky", "mossy"), 1

@@ -141,7 +141,7 @@ def draw_scene(seed: int, index: int, *, split: Split = "train", kind: str | Non
     duration_s = float(np.round(rng.uniform(2.0, 12.0) if rng.random() < 0.5 else rng.uniform(4.2, 8.4), 2))
     count = int(rng.integers(1, law.max_count + 1))
     phases = _draw_phases(duration_s, speed, rng)
-    events = _draw_events(law, phases, count, rng) if law.mode == "events" else ()
+    events = _draw_events(law, phases, count, rng)
     return Scene(
         seed=seed,
         index=index,
@@ -178,7 +178,7 @@ def plain_scene(
         material=material,
         count=count,
         phases=phases,
-        events=_draw_events(law, phases, count, rng) if law.mode == "events" else (),
+        events=_draw_events(law, phases, count, rng),
         positions=_draw_positions(count, rng),
         level_db=0.0,
         ambience_db=-60.0,
@@ -211,7 +211,9 @@ def _draw_phases(duration_s: float, speed: float, rng: np.random.Generator) -> t
 
 
 def _draw_events(law: Kind, phases: tuple[Phase, ...], count: int, rng: np.random.Generator) -> tuple[Event, ...]:
-    """Each object keeps its own beat at the phase's rate, with 6 % jitter and its own offset."""
+    """Each object keeps its own beat at the phase's rate, with 6 % jitter and its own offset; none if continuous."""
+    if law.mode != "events":
+        return ()
     assert law.slow_hz is not None
     events = []
     for phase in phases:
