@@ -77,12 +77,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from clipsonic.evaluate.rows import Making
     from clipsonic.evaluate.run import Options, evaluate
     from clipsonic.pipeline import ClipSonicPipeline
+    from clipsonic.prior.adapter import TextPrior
 
+    priors = {str(folder): TextPrior.from_folder(folder) for folder in args.prior}
     options = Options(
         corpus=args.corpus,
         videos=args.videos,
         num_scenes=args.num_scenes,
-        making=Making(args.steps, args.guidance, args.seed, args.batch_size, args.num_others, tuple(args.prior)),
+        making=Making(args.steps, args.guidance, args.seed, args.batch_size, args.num_others, priors),
         prompts=prompts,
         closers=closers,
         embedder=load_embedder(args.audio_embedder),

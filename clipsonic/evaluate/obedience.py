@@ -85,7 +85,8 @@ class LawEars:
 
     def figures(self, waves: np.ndarray) -> dict[str, Any]:
         """The figures of a row of waves (n, T), n at most N; one that no scene allows is left out."""
-        pairs = list(zip(self._heard, waves, strict=False))
+        count = len(waves)
+        pairs = list(zip(self._heard[:count], waves, strict=True))
         measured = {
             "pitch_semitones": [
                 pitch_error_semitones(wave, one.scene, self._rate_hz) for one, wave in pairs if has_pitch(one.scene)
@@ -98,10 +99,12 @@ class LawEars:
             "onset_ms": [
                 offset for one, wave in pairs for offset in onset_offsets_ms(wave, one.onsets_s, self._rate_hz)
             ],
-            "level_db": [abs(_level_db(wave) - level) for level, wave in zip(self._levels_db, waves, strict=False)],
+            "level_db": [
+                abs(_level_db(wave) - level) for level, wave in zip(self._levels_db[:count], waves, strict=True)
+            ],
             "envelope_correlation": [
                 correlation(curve, loudness_curve(wave, self._rate_hz))
-                for curve, wave in zip(self._envelopes, waves, strict=False)
+                for curve, wave in zip(self._envelopes[:count], waves, strict=True)
                 if curve is not None
             ],
         }

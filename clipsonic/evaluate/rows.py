@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ class Making:
         seed: of every generator.
         batch_size: sounds per call.
         num_others: items in the rows other than pictures; None means all.
-        priors: folders of diffusion priors that get a row each, beside the pipeline's own.
+        priors: diffusion priors that get a row each, beside the pipeline's own, by the name that the row has.
     """
 
     steps: int | None = None
@@ -73,7 +72,7 @@ class Making:
     seed: int = 0
     batch_size: int = 32
     num_others: int | None = None
-    priors: tuple[Path, ...] = ()
+    priors: Mapping[str, Any] = field(default_factory=dict)
 
 
 def reference_rows(material: Material, pipeline: Any, making: Making) -> list[Row]:
@@ -110,17 +109,17 @@ def made_rows(
             continue
         assert pipeline.clip is not None  # loaded here, before the clock starts
         rows.append(_text_row(material, pipeline, making, closer, others))
-    for folder in making.priors if "text" in prompts else ():
+    own = pipeline.prior if making.priors else None
+    for name, prior in making.priors.items() if "text" in prompts else ():
         if reason := _why_no_text(material, pipeline, "zero-shot"):
-            skipped.append(Skipped(f"text (prior {folder.name})", reason))
+            skipped.append(Skipped(f"text (prior {name})", reason))
             continue
-        own = pipeline.prior
-        pipeline.set_prior(folder)
+        pipeline.set_prior(prior)
         row = _text_row(material, pipeline, making, "prior", others)
-        about = f"a caption, through the diffusion prior in {folder}"
-        rows.append(replace(row, name=f"{row.name}-{folder.name}", label=f"text (prior {folder.name})", about=about))
-        if own is not None:
-            pipeline.set_prior(own)
+        about = f"a caption, through the diffusion prior in {name}"
+        rows.append(replace(row, name=f"text-prior-{name}", label=f"text (prior {name})", about=about))
+    if own is not None:
+        pipeline.set_prior(own)
     return rows, skipped
 
 
@@ -131,8 +130,10 @@ def _text_row(material: Material, pipeline: Any, making: Making, closer: str, pl
 
 
 def blind_rows(material: Material, made: Sequence[Row], seed: int) -> list[Row]:
-    """What knows nothing of its item: the first made row with the items exchanged (among all, and among those
-    of their kind), silence, and chance."""
+    """What knows nothing of its item: silence, chance, and the first made row with its items exchanged.
+
+    They are exchanged among all, and (where kinds are known) among those of one kind.
+    """
     rows = []
     if made and made[0].waves is not None and len(made[0].waves) > 1:
         sources = [item.source for item in material.items[: len(made[0].waves)]]

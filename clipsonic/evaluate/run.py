@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from clipsonic.errors import CorpusError, FingerprintError
+from clipsonic.errors import CorpusError, FingerprintError, UsageError
 from clipsonic.evaluate.embedders import AudioEmbedder
 from clipsonic.evaluate.examples import Judged, describe_example, make_example, pick_places
 from clipsonic.evaluate.judge import load_judge
@@ -38,6 +38,7 @@ from clipsonic.evaluate.plan import Item, Law, Plan, plan_scenes, plan_videos
 from clipsonic.evaluate.report import Evaluation
 from clipsonic.evaluate.rows import PROMPTS, Making, blind_rows, made_rows, reference_rows
 from clipsonic.evaluate.score import Scored, Scorer
+from clipsonic.pipeline.folder import check_fingerprint
 from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.shards.writer import CorpusIndex, corpus_facts
 
@@ -79,22 +80,27 @@ def evaluate(pipeline: Any, options: Options) -> Evaluation:
     Raises:
         FingerprintError: the corpus was embedded by another CLIP than the pipeline's.
         CorpusError: no usable record.
+        UsageError: an audio embedder for a corpus with laws, or one whose features are unusable.
     """
     segment, making = pipeline.segment, options.making
+    for name, prior in making.priors.items():
+        check_fingerprint(f"prior {name}", prior.fingerprint, segment)
     facts = _facts_in_space(options.corpus, segment.fingerprint)
     laws, manifests = find_laws(facts, options.corpus, options.videos)
+    if laws and options.embedder is not None:
+        raise UsageError("--audio-embedder has no effect on a corpus whose laws are known: leave it out")
     plan = _plan(facts, laws, segment.seconds, options)
     making = making if laws else replace(making, num_others=None)
     material = load_material(options.corpus, facts, plan.items, segment)
     judged = _judge_and_kinds(plan.items) if laws else None
-    references = reference_rows(material, pipeline, making)
-    made, skipped = made_rows(material, pipeline, making, options.prompts, options.closers)
     heard = [
         Heard(laws[item.source].scene, item.video_start_s, segment.seconds)
         for item in plan.items
         if laws and options.laws
     ]
     scorer = Scorer(material.waves, segment.mel, judged, _firsts(plan.items), making.seed, heard, options.embedder)
+    references = reference_rows(material, pipeline, making)
+    made, skipped = made_rows(material, pipeline, making, options.prompts, options.closers)
     scored = [scorer.score(row) for row in [*references, *made, *blind_rows(material, made, making.seed)]]
     numbers = {
         **_settings(pipeline, options),

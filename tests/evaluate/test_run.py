@@ -178,14 +178,13 @@ def test_a_model_that_ignores_its_prompt_scores_the_same_with_shuffled_ones(corp
         assert rows["shuffled"][figure] == rows["image"][figure], figure
 
 
-def test_another_prior_gets_a_row_of_its_own_and_the_pipeline_keeps_its_own(corpus: Path, tmp_path: Path) -> None:
+def test_another_prior_gets_a_row_of_its_own_and_the_pipeline_keeps_its_own(corpus: Path) -> None:
     pipeline = make_pipeline()
     pipeline.set_clip(Captioner())  # type: ignore[arg-type]
     shape = PriorShape(width=WIDTH, depth=1, heads=2, head_width=8, num_timesteps=4)
     own = TextPrior(shape, FINGERPRINT)
     pipeline.set_prior(own)
-    TextPrior(shape, FINGERPRINT).save(tmp_path / "mine")
-    making = Making(num_others=4, priors=(tmp_path / "mine",))
+    making = Making(num_others=4, priors={"mine": TextPrior(shape, FINGERPRINT)})
     options = Options(
         corpus, num_scenes=6, making=making, prompts=("text",), closers=("prior",), laws=False, num_players=0
     )
@@ -194,6 +193,11 @@ def test_another_prior_gets_a_row_of_its_own_and_the_pipeline_keeps_its_own(corp
     assert [name for name in rows if name.startswith("text")] == ["text-prior", "text-prior-mine"]
     assert rows["text-prior-mine"]["num_sounds"] == 4
     assert pipeline.prior is own
+    strange = Making(priors={"strange": TextPrior(shape, "other/1")})
+    with pytest.raises(FingerprintError, match="prior strange is of the space other/1"):
+        evaluate(pipeline, Options(corpus, making=strange))
+    with pytest.raises(UsageError, match="--audio-embedder has no effect on a corpus whose laws are known"):
+        evaluate(pipeline, Options(corpus, embedder=lambda waves, rate_hz: waves))
 
 
 @pytest.mark.slow
