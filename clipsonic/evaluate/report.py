@@ -84,19 +84,9 @@ def _percent(share: Any) -> str:
     return f"{share['value']:.1%} ({share['low']:.0%} to {share['high']:.0%})"
 
 
-def _decibels(figure: Any) -> str:
-    return f"{figure['value']:.1f} ({figure['low']:.1f} to {figure['high']:.1f})"
-
-
-_spread = _decibels
-
-
-def _nats(figure: Any) -> str:
-    return f"{figure['value']:.2f} ({figure['low']:.2f} to {figure['high']:.2f})"
-
-
-def _whole(figure: Any) -> str:
-    return f"{figure['value']:.0f} ({figure['low']:.0f} to {figure['high']:.0f})"
+def _with_interval(digits: int) -> Callable[[Any], str]:
+    """Writes a figure and the ends of its interval with so many digits behind the point."""
+    return lambda figure: "{value:.{n}f} ({low:.{n}f} to {high:.{n}f})".format(**figure, n=digits)
 
 
 def _rank(rank: Any) -> str:
@@ -114,7 +104,7 @@ _COMMON = (
     Column(
         "mel_difference_db",
         "off the true sound, dB",
-        _decibels,
+        _with_interval(1),
         "Mean absolute difference of the log-mel spectrogram to the true sound's, in decibels, with the 95 "
         "% interval of its mean. 0 is the very same sound. It falls with the right timbre and level, but "
         "two equally good takes of one thing (other onsets) also differ: read it against the shuffled row.",
@@ -143,7 +133,7 @@ _SET_COLUMNS = (
     Column(
         "frechet",
         "Fréchet",
-        _spread,
+        _with_interval(1),
         "Fréchet distance of the features (the judge's, or the embedder's) to those of as many true sounds; in the "
         "first row, between two disjoint halves of the true sounds. It falls with the count: compare rows with as "
         "many sounds.",
@@ -151,7 +141,7 @@ _SET_COLUMNS = (
     Column(
         "kernel",
         "KAD",
-        _spread,
+        _with_interval(1),
         "Kernel audio distance of the same features, times 1,000: unbiased for independent sounds, whatever their "
         "count; below 0 where each made sound is nearly its own true one.",
     ),
@@ -160,7 +150,7 @@ LAW_COLUMNS = (
     Column(
         "pitch_semitones",
         "pitch off, semitones",
-        _decibels,
+        _with_interval(1),
         "How far the pitch heard is from the law's, of kinds that have one: the median, with its 95 % interval. Read "
         "by holding the sound against renders of the law at known pitches, without a network; the true sound's row "
         "is the error of this reading.",
@@ -175,15 +165,17 @@ LAW_COLUMNS = (
     Column(
         "onset_ms",
         "onsets off, ms",
-        _whole,
+        _with_interval(0),
         "Distance from each onset of the law to the nearest one heard, and from each heard to the nearest of the law: "
         "the median. Frames a second apart cannot tell the moment of a strike: read it against the shuffled rows.",
     ),
-    Column("level_db", "level off, dB", _decibels, "Difference of the level (RMS) to the true sound's: the median."),
+    Column(
+        "level_db", "level off, dB", _with_interval(1), "Difference of the level (RMS) to the true sound's: the median."
+    ),
     Column(
         "envelope_correlation",
         "follows change",
-        _nats,
+        _with_interval(2),
         "Correlation of the loudness curve with the true sound's over scenes that start, stop or change inside the "
         "segment: the mean. One picture cannot tell when; frames with their times can.",
     ),
@@ -204,7 +196,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column(
             "posterior_kl",
             "KL",
-            _nats,
+            _with_interval(2),
             "Divergence of what the judge says of the sound from what it says of the true one, in nats, with the 95 % "
             "interval of its mean.",
         ),
