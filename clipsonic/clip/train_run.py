@@ -37,13 +37,13 @@ def train_clip(args: argparse.Namespace) -> dict[str, Any]:
     """Run the command; `args` as its parser makes them."""
     settings = TrainSettings(args.steps, args.batch_size, args.lr, seed=args.seed, max_minutes=args.max_minutes)
     recipe = door.recipe_of(args.init) if args.init else read_recipe(args.arch)
+    start = f"the weights of `{door.fingerprint_of(args.init)}`" if args.init else "random weights"
     table, val = _tables(args, recipe)
     trainer = _trainer(args, settings, recipe, table)
     trainer.run(Path(args.out))
     trainer.embedder.save(args.out)
     embedder = door.load_clip(args.out, trainer.embedder.device)
     figures = measure(embedder, table, val)
-    start = f"the weights of `{door.fingerprint_of(args.init)}`" if args.init else "random weights"
     effort = f"{trainer.step} steps of {args.batch_size} pairs in {trainer.seconds / 60:.0f} minutes"
     embedder.card = card_text(embedder.fingerprint, figures, len(table), len(val), start, effort)
     embedder.save(args.out)

@@ -35,9 +35,14 @@ def save_pipeline(module: SoundModule, clip_name: str, bank: EmbedBank, out: Pat
 
 
 def write_report(
-    out: Path, module: SoundModule, steps: int, losses: dict[str, float | None], corpus: dict[str, Any]
+    out: Path,
+    module: SoundModule,
+    steps: int,
+    losses: dict[str, float | None],
+    corpus: dict[str, Any],
+    init: str | None,
 ) -> dict[str, Any]:
-    """Write `training.json`; the result is what the command answers."""
+    """Write `training.json`; the result is what the command answers. `init` names the pipeline that was trained on."""
     shown = {
         "steps": steps,
         "minutes": round(module.clock.elapsed_s / 60, 3),
@@ -47,6 +52,7 @@ def write_report(
     }
     details = {
         "parameters": sum(weight.numel() for weight in module.denoiser.parameters()),
+        "init": init,
         "segment": module.segment.to_dict(),
         "config": module.config.to_dict(),
     }

@@ -66,7 +66,7 @@ def train(
     _fit(trainer, module, data, start, ending)
     save_pipeline(module, index.clip, frame_bank(data.loader, config.data.bank_size), out)
     losses = {"train_loss": logbook.last_loss, "val_loss": validation.last_loss}
-    return write_report(out, module, trainer.global_step, losses, data.summary())
+    return write_report(out, module, trainer.global_step, losses, data.summary(), init)
 
 
 def _fit(trainer: lightning.Trainer, module: SoundModule, data: TrainData, start: Path | None, ending: Ending) -> None:

@@ -235,6 +235,7 @@ def test_a_run_from_a_pipeline_begins_with_its_weights_and_its_mel_statistics(
         # one step of Adam moves a weight by at most the rate, 1e-9, and float32 rounds
         torch.testing.assert_close(after.denoiser.state_dict()[name], weight, atol=1e-7, rtol=1e-6)
     assert_same(after.mel_statistics, before.mel_statistics)
+    assert json.loads((tmp_path / "on" / "training.json").read_text())["init"] == str(unbroken[1])
 
 
 def test_a_pipeline_of_another_network_is_refused_with_both_values(
