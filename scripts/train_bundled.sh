@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Rebuild everything that is bundled from nothing, by the ordinary commands: CLIP and prior, then the sound model.
 #
-#   scripts/train_bundled.sh [WORK_FOLDER]      default out/bundled; about 4 hours on 2 idle cores, without a GPU
+#   scripts/train_bundled.sh [WORK_FOLDER]      default out/bundled; several hours on 2 cores without a GPU
 #
 # An interrupted run continues. The judge is not touched: it is retrained only when the synthesis changes
 # (scripts/train_judge). A bundled file is replaced only when the new one measures better: compare by git diff.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the bundled CLIP and its prior from nothing, by the ordinary commands, and put them into priors/tiny/.
 #
-#   scripts/train_bundled_clip_prior.sh [WORK_FOLDER]      default out/bundled; about 100 minutes on 2 cores
+#   scripts/train_bundled_clip_prior.sh [WORK_FOLDER]      default out/bundled; about 2 hours on 2 cores
 #
 # An interrupted run continues: pictures, checkpoints and embeddings in WORK_FOLDER are kept and reused.
 # The seeds of this picture world are used nowhere else, so no picture of a sound corpus is ever seen here.
@@ -16,12 +16,12 @@ work=${1:-out/bundled}
 clipsonic soundstage --out "$work/world/train" --num-pictures 40000 --seed 20101 --split train
 clipsonic soundstage --out "$work/world/heldout" --num-pictures 1200 --seed 20102 --split heldout
 
-[ -e "$work/clip-first/open_clip_model.safetensors" ] ||
+[ -e "$work/clip-first/card.md" ] ||
     clipsonic train-clip --pairs "$work/world/train" --val-pairs "$work/world/heldout" --out "$work/clip-first"
-[ -e "$work/clip/open_clip_model.safetensors" ] ||
+[ -e "$work/clip/card.md" ] ||
     clipsonic train-clip --pairs "$work/world/train" --val-pairs "$work/world/heldout" \
         --init "$work/clip-first" --steps 2500 --lr 7e-4 --out "$work/clip"
-[ -e "$work/prior/prior.safetensors" ] ||
+[ -e "$work/prior/card.md" ] ||
     clipsonic train-prior --pairs "$work/world/train" --val-pairs "$work/world/heldout" \
         --clip "$work/clip" --out "$work/prior"
 

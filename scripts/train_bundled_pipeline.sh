@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the bundled sound model from nothing, by the ordinary commands, and put it into priors/tiny/.
 #
-#   scripts/train_bundled_pipeline.sh [WORK_FOLDER]      default out/bundled; CLIPSONIC_TRAIN_MINUTES (default 75)
+#   scripts/train_bundled_pipeline.sh [WORK_FOLDER]      default out/bundled; CLIPSONIC_TRAIN_MINUTES (default 68)
 #
 # CLIP and prior come first (scripts/train_bundled_clip_prior.sh) and are not touched. An interrupted run continues.
 # A bundled file is replaced only when the new one measures better: compare the two tables (git diff) and keep the better.
@@ -15,8 +15,8 @@ clipsonic soundstage --out "$work/videos" --num-videos 8000 --seed 1
 clipsonic soundstage --out "$work/held-out-videos" --num-videos 660 --seed 2 --split heldout
 clipsonic ingest "$work/videos" --out "$work/corpus" --min-seconds 4.096
 clipsonic ingest "$work/held-out-videos" --out "$work/held-out" --seconds 4.096
-OMP_NUM_THREADS=1 clipsonic train --config tiny --config long --corpus "$work/corpus" --out "$work/pipeline" \
-    --max-minutes "${CLIPSONIC_TRAIN_MINUTES:-75}"
+OMP_NUM_THREADS=1 clipsonic train --config tiny --config long --run.devices 2 --corpus "$work/corpus" --out "$work/pipeline" \
+    --max-minutes "${CLIPSONIC_TRAIN_MINUTES:-68}"
 clipsonic evaluate --model "$work/pipeline" --corpus "$work/held-out" --out "$work/report" \
     --videos "$work/held-out-videos" --num-scenes 500 --num-others 120 --guidance 1
 python scripts/bundle_pipeline.py "$work"

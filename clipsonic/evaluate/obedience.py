@@ -2,7 +2,7 @@
 
 Guarantee: measured on the waveform by signal processing, the same for every row, so the true sound's row shows the
 measure's own error; a figure is made only of the scenes in which its law can be heard in the segment. Price: rulers
-(`rulers.py`), rendered once, and about 15 ms per sound.
+(`rulers.py`), rendered once, and about 10 ms per sound.
 
     pitch_semitones      median distance from the law's pitch, of kinds that have one
     rate_error           median |made / law - 1|, of kinds that recur regularly, in scenes that keep their speed

@@ -170,7 +170,7 @@ class SequentialPictures:
 
 def upright(frame: av.VideoFrame) -> np.ndarray:
     """(H, W, 3) uint8 RGB, turned and mirrored as the display matrix says."""
-    picture = frame.to_ndarray(format="rgb24", threads=1)  # a thread per core and picture: at times none was left
+    picture = frame.to_ndarray(format="rgb24", threads=1)  # swscale could not always start more
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is not None:  # rows (a, b, u), (c, d, v), ...: x' = a x + c y
         a, b, c, d = np.frombuffer(bytes(matrix)[:20], np.int32)[[0, 1, 3, 4]].tolist()
