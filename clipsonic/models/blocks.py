@@ -38,7 +38,7 @@ class Block(nn.Module):
         self.mlp_out = nn.Linear(round(width * mlp_ratio), width)
         self.offsets = nn.Parameter(torch.zeros(6, width))
 
-    def forward(self, h_BLD: Tensor, modulation_B6D: Tensor, rotation: Rotation, mask_B11L: Tensor) -> Tensor:
+    def forward(self, h_BLD: Tensor, modulation_B6D: Tensor, rotation: Rotation, mask_B11L: Tensor | None) -> Tensor:
         """h (B, L, D) to the same shape; `modulation_B6D` is shared by all blocks."""
         modulation = (modulation_B6D + self.offsets)[:, :, None]
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation.unbind(dim=1)
@@ -47,7 +47,7 @@ class Block(nn.Module):
         out_BLD: Tensor = h_BLD + gate_m * self.mlp_out(hidden)
         return out_BLD
 
-    def _attend(self, h_BLD: Tensor, rotation: Rotation, mask_B11L: Tensor) -> Tensor:
+    def _attend(self, h_BLD: Tensor, rotation: Rotation, mask_B11L: Tensor | None) -> Tensor:
         """Attention with normalised queries and keys (Dehghani et al. 2023, arXiv 2302.05442), for stability."""
         batch, length, width = h_BLD.shape
         stacked = self.query_key_value(h_BLD).view(batch, length, 3, self.heads, width // self.heads)

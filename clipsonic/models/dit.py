@@ -41,6 +41,7 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
             linear layer in and one out.
         fine_width: channels of these blocks.
         fine_patch: mel columns per position of these blocks; must divide `patch`.
+        fine_attention: attention blocks among these, on each side of the transformer, with `heads` heads.
         width: D; a multiple of 4 * heads.
         depth: number of blocks.
         heads: attention heads.
@@ -74,11 +75,13 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         fine_depth: int = 0,
         fine_width: int = 128,
         fine_patch: int = 4,
+        fine_attention: int = 0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         check_prediction_type(prediction_type)
         _check_geometry(num_mel_frames, patch, width, heads)
         _check_fine(patch, fine_depth, fine_width, fine_patch)
+        _check_fine_attention(fine_attention, fine_depth, fine_width, heads)
         self.gradient_checkpointing = False
         self.prediction_type = prediction_type
         self.sigma_data = sigma_data
@@ -89,7 +92,7 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         self.summary_in = nn.Linear(width, width)
         self.time_in = nn.Sequential(nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.level: PatchLevel | FineLevel = (
-            FineLevel(num_mels, patch, width, fine_patch, fine_width, fine_depth)
+            FineLevel(num_mels, patch, width, fine_patch, fine_width, fine_depth, fine_attention, heads)
             if fine_depth
             else PatchLevel(num_mels, patch, width)
         )
@@ -184,3 +187,10 @@ def _check_fine(patch: int, depth: int, width: int, fine_patch: int) -> None:
         raise SpecError(f"fine_depth {depth} must be 0 or more and fine_width {width} at least 1: change them")
     if depth and (fine_patch < 1 or patch % fine_patch):
         raise SpecError(f"patch {patch} must be a multiple of fine_patch {fine_patch}: change one of them")
+
+
+def _check_fine_attention(count: int, depth: int, width: int, heads: int) -> None:
+    if count < 0 or (count and not depth):
+        raise SpecError(f"fine_attention {count} needs a fine_depth of at least 1, and must be 0 or more: change it")
+    if count and width % (4 * heads):
+        raise SpecError(f"fine_width {width} must be a multiple of 4 * heads = {4 * heads} for fine_attention")

@@ -3,9 +3,11 @@
 `PatchLevel` is DiT's own: a token is a patch of columns. `FineLevel` is the outer level of an hourglass (Crowson et al.
 2024, "Scalable high-resolution pixel-space image synthesis with hourglass diffusion transformers", arXiv 2401.11605):
 convolutions over short patches see onsets and steady tones wherever in a token they fall, and carry them past the
-transformer, which is left with what needs the whole segment. Guarantee: batch items never see each other. Price of the
-fine level: about as much as one and a half blocks of the transformer; a position sees at most
-2 * depth * (kernel // 2) * fine_patch columns around it without the transformer.
+transformer, which is left with what needs the whole segment. Attention at this level sets an onset against those one
+period before and after it, closer in time than a token is long. Guarantee: batch items never see each other, and new
+attention blocks are the identity. Price of the fine level: about as much as one and a half blocks of the transformer, a
+quarter of the step more for a pair of attention blocks; without these and the transformer a position sees at most
+2 * depth * (kernel // 2) * fine_patch columns around it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipsonic.models.blocks import modulated
+from clipsonic.models.blocks import Block, modulated, rotation_at
 
 Transform = Callable[[Tensor], Tensor]
 """The transformer between a level's way in and its way out: tokens (B, F / patch, D) to normalised ones alike."""
@@ -58,10 +60,20 @@ class FineLevel(nn.Module):
         fine_patch: mel columns per position of this level.
         fine_width: channels C of this level.
         fine_depth: blocks on the way in, and on the way out.
+        fine_attention: attention blocks that end the way in, and as many that begin the way out.
+        heads: their attention heads; 4 * heads must divide C.
     """
 
     def __init__(
-        self, num_mels: int, patch: int, width: int, fine_patch: int, fine_width: int, fine_depth: int
+        self,
+        num_mels: int,
+        patch: int,
+        width: int,
+        fine_patch: int,
+        fine_width: int,
+        fine_depth: int,
+        fine_attention: int = 0,
+        heads: int = 4,
     ) -> None:
         super().__init__()
         self.fine_patch, self.group = fine_patch, patch // fine_patch
@@ -73,6 +85,7 @@ class FineLevel(nn.Module):
         self.modulation = zeroed(nn.Linear(width, 3 * fine_width))
         self.modulation_out = zeroed(nn.Linear(width, 2 * fine_width))
         self.patch_out = zeroed(nn.Linear(fine_width, num_mels * fine_patch))
+        self.across = AcrossTime(width, fine_width, fine_attention, heads) if fine_attention else None
 
     def forward(self, x_BMF: Tensor, drive_BD: Tensor, transform: Transform) -> Tensor:
         """Columns (B, M, F) of what this level saw and of the transformer's answer."""
@@ -80,13 +93,44 @@ class FineLevel(nn.Module):
         fine_BQC = self.patch_in(to_patches(x_BMF, self.fine_patch).to(self.patch_in.weight.dtype))
         for block in self.before:
             fine_BQC = block(fine_BQC, modulation_B3C)
+        if self.across is not None:
+            fine_BQC = self.across(fine_BQC, drive_BD, self.across.before)
         h_BPD = transform(self.merge(fine_BQC.unflatten(1, (-1, self.group)).flatten(2)))
         fine_BQC = fine_BQC + self.split(h_BPD.to(self.split.weight.dtype)).view(fine_BQC.shape)
+        if self.across is not None:
+            fine_BQC = self.across(fine_BQC, drive_BD, self.across.after)
         for block in self.after:
             fine_BQC = block(fine_BQC, modulation_B3C)
         shift_B1C, scale_B1C = self.modulation_out(drive_BD)[:, None].chunk(2, dim=-1)
         out_BQC = modulated(fine_BQC, shift_B1C, scale_B1C).to(self.patch_out.weight.dtype)
         return to_columns(self.patch_out(out_BQC), self.fine_patch)
+
+
+class AcrossTime(nn.Module):
+    """Attention between all positions of the fine level, modulated as in the transformer.
+
+    Args:
+        width: D, of what drives the modulation.
+        fine_width: C.
+        count: blocks on each side of the transformer.
+        heads: attention heads.
+    """
+
+    def __init__(self, width: int, fine_width: int, count: int, heads: int) -> None:
+        super().__init__()
+        self.modulation = zeroed(nn.Linear(width, 6 * fine_width))
+        self.before = nn.ModuleList(Block(fine_width, heads, _MLP_RATIO) for _ in range(count))
+        self.after = nn.ModuleList(Block(fine_width, heads, _MLP_RATIO) for _ in range(count))
+        self.rotated_channels = fine_width // heads // 2
+
+    def forward(self, h_BQC: Tensor, drive_BD: Tensor, blocks: nn.ModuleList) -> Tensor:
+        """h (B, Q, C) through these blocks, `before` or `after`, to the same shape."""
+        modulation_B6C = self.modulation(drive_BD).unflatten(1, (6, -1))
+        place_1Q = torch.arange(h_BQC.shape[1], device=h_BQC.device, dtype=torch.float32)[None]
+        rotation = rotation_at(place_1Q, self.rotated_channels)
+        for block in blocks:
+            h_BQC = block(h_BQC, modulation_B6C, rotation, None)
+        return h_BQC
 
 
 class FineBlock(nn.Module):

@@ -1,7 +1,8 @@
 """Where a run begins: from random weights, or from those of a pipeline that is to learn more.
 
-Guarantee: a pipeline of another network, segment or CLIP space is refused with what differs on both sides; its mel
-statistics stay those it was trained with, since its weights mean nothing in other ones.
+Guarantee: a pipeline of another network, segment or CLIP space is refused with what differs on both sides, except that
+attention may be added to the fine level, which begins as the identity; its mel statistics stay those it was trained
+with, since its weights mean nothing in other ones.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ from clipsonic.train.config import TrainConfig
 from clipsonic.train.data import TrainData, mel_statistics
 from clipsonic.train.module import SoundModule
 
+_NEW_PARTS = ("fine_attention",)
+"""What may be there in the run and not in the pipeline, since it changes nothing before it is trained.
+
+Not `depth`: the transformer's blocks share their modulation, so a new one would act at once.
+"""
+
 
 def new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData, init: str | None = None) -> SoundModule:
     """A module at its first step.
@@ -25,7 +32,7 @@ def new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData, init:
         init: a pipeline folder, a hub id or tiny, whose denoiser is trained on; None draws weights from the seed.
 
     Raises:
-        SpecError: the pipeline's denoiser or segment is another than the config's and the corpus's.
+        SpecError: the pipeline's denoiser (new attention aside) or segment is another than the config's and corpus's.
     """
     if init is None:
         module = SoundModule(config, segment, *mel_statistics(data.loader), Clock(config.run))
@@ -41,9 +48,11 @@ def _from_pipeline(config: TrainConfig, segment: SegmentSpec, init: str) -> Soun
     mean, std = pipeline.mel_statistics
     module = SoundModule(config, segment, mean, std, Clock(config.run))
     there, now = _facts(pipeline.denoiser, pipeline.segment), _facts(module.denoiser, segment)
-    if differing := differences(there, now):
+    new_parts = {name: now[name] for name in _NEW_PARTS if now.get(name) and not there.get(name)}
+    if differing := differences({**there, **new_parts}, now):
         raise SpecError(f"--init {init} is another model ({differing}): train with its config, on a corpus of its CLIP")
-    module.start_from(pipeline.denoiser.float().state_dict())
+    weights = pipeline.denoiser.float().state_dict()
+    module.start_from({**module.denoiser.state_dict(), **weights} if new_parts else weights)
     return module
 
 

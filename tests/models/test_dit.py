@@ -26,9 +26,9 @@ SMALL = {
 FINE = {"fine_depth": 1, "fine_width": 8, "fine_patch": 2}
 
 
-@pytest.fixture(params=[{}, FINE], ids=["patches", "fine"], autouse=True)
+@pytest.fixture(params=[{}, FINE, {**FINE, "fine_attention": 1}], ids=["patches", "fine", "across"], autouse=True)
 def level(request, monkeypatch):
-    """Every promise holds with one linear layer around the transformer and with the fine level."""
+    """Every promise holds with one linear layer around the transformer, with the fine level and with its attention."""
     for name, value in request.param.items():
         monkeypatch.setitem(SMALL, name, value)
 
@@ -207,6 +207,8 @@ def test_the_default_has_about_7_m_parameters():
     [
         *({"patch": 5}, {"patch": 0}, {"width": 36}, {"heads": 3}, {"num_mel_frames": 33}, {"prediction_type": "x0"}),
         *({"fine_patch": 3, "fine_depth": 1}, {"fine_depth": -1}, {"fine_width": 0}),
+        *({"fine_attention": -1}, {"fine_attention": 2, "fine_depth": 0}),
+        {"fine_width": 12, "fine_attention": 1, "fine_depth": 1},
     ],
 )
 def test_geometry_that_does_not_divide_is_refused(change):

@@ -59,3 +59,16 @@ def test_the_transformer_reaches_every_column(fine):
     x, drive = draw(1, 8, 160), draw(1, 16, seed=2)
     changed = fine(x, drive, lambda tokens: draw(*tokens.shape, seed=3)) - fine(x, drive, silent)
     assert changed.abs().amax(dim=(0, 1)).min() > 0
+
+
+@torch.no_grad()
+def test_attention_is_the_identity_before_training_and_then_reaches_every_column(fine):
+    across = FineLevel(8, 8, 16, fine_patch=2, fine_width=12, fine_depth=2, fine_attention=1, heads=3).eval()
+    across.load_state_dict(fine.state_dict(), strict=False)
+    x, drive = draw(1, 8, 160), draw(1, 16, seed=2)
+    assert torch.equal(across(x, drive, silent), fine(x, drive, silent))
+    across.across.modulation.weight.copy_(draw(*across.across.modulation.weight.shape, seed=4) * 0.1)
+    other = x.clone()
+    other[..., 100] += 1.0
+    change = across(other, drive, silent) - across(x, drive, silent)
+    assert change.abs().amax(dim=(0, 1)).min() > 0
