@@ -112,7 +112,7 @@ class VocoderTrainer:
             )
         self.vocoder.train()
         true_BMF = self.log_mel(true_BT)
-        made_BT = self.vocoder.inverse_stft(self.vocoder.spectrum(true_BMF))
+        made_BT = self.vocoder.wave(true_BMF)
         loss = spectral_loss(made_BT, true_BT) + _MEL_WEIGHT * mel_loss(self.log_mel, made_BT, true_BMF)
         if not bool(torch.isfinite(loss)):
             raise TrainingError(f"the loss is not finite at step {self.step}: lower --lr")

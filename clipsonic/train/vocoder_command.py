@@ -30,6 +30,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add("--num-mels", type=int, default=64, metavar="M", help="mel bins (default: %(default)s)")
     add("--width", type=int, default=192, metavar="D", help="channels of the blocks (default: %(default)s)")
     add("--depth", type=int, default=6, metavar="N", help="number of blocks (default: %(default)s)")
+    add("--rounds", type=int, default=1, metavar="N", help="of leading the wave back to its mel (default: %(default)s)")
     add("--steps", type=int, default=6000, help="optimiser steps (default: %(default)s)")
     add("--batch-size", type=int, default=16, help="one-second crops per step (default: %(default)s)")
     add("--lr", type=float, default=1e-3, help="highest learning rate (default: %(default)s)")

@@ -5,6 +5,8 @@ Guarantee: zero for equal waves, finite for silent ones; a pure function. Price:
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm as norm
@@ -14,6 +16,7 @@ from clipsonic.audio.mel import LogMel
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 """FFT length and hop of each transform, in samples."""
 _FLOOR = 1e-5
+_HEARD_RANGE = 60.0 * math.log(10.0) / 20.0
 
 
 def spectral_loss(made_BT: Tensor, true_BT: Tensor, resolutions: tuple[tuple[int, int], ...] = RESOLUTIONS) -> Tensor:
@@ -31,9 +34,15 @@ def spectral_loss(made_BT: Tensor, true_BT: Tensor, resolutions: tuple[tuple[int
 
 
 def mel_loss(log_mel: LogMel, made_BT: Tensor, true_BMF: Tensor) -> Tensor:
-    """Mean distance of log-mels, a scalar."""
-    distance: Tensor = (log_mel(made_BT) - true_BMF).abs().mean()
-    return distance
+    """Mean distance of log-mels, plus that of what stands out of 60 dB below each sound's loudest cell, a scalar.
+
+    The second part is what is heard at any playback level; cells that both sides have below it cost nothing.
+    """
+    made_BMF = log_mel(made_BT)
+    least_B11 = true_BMF.amax(dim=(1, 2), keepdim=True) - _HEARD_RANGE
+    heard_BMF = (made_BMF.maximum(least_B11) - true_BMF.maximum(least_B11)).abs()
+    total: Tensor = (made_BMF - true_BMF).abs().mean() + heard_BMF.mean()
+    return total
 
 
 def magnitudes(wave_BT: Tensor, n_fft: int, hop: int) -> Tensor:

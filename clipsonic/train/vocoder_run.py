@@ -48,6 +48,7 @@ def new_vocoder(args: argparse.Namespace) -> Vocos:
         vocoder: Vocos = Vocos(
             sample_rate_hz=args.sample_rate_hz, n_fft=args.n_fft, hop_length=args.hop_length, num_mels=args.num_mels,
             f_max_hz=args.sample_rate_hz / 2, width=args.width, hidden=3 * args.width, depth=args.depth,
+            rounds=args.rounds,
         )  # fmt: skip
         return vocoder
 

@@ -47,15 +47,30 @@ def test_a_sound_has_exactly_its_columns_and_stays_within_full_scale():
 
 @torch.no_grad()
 def test_batched_equals_single():
-    vocoder, mel = small(), noise(3, 20, 50) - 4.0
+    vocoder, mel = small(rounds=1), noise(3, 20, 50) - 4.0
     for one, wave in zip(mel, vocoder(mel), strict=True):
         torch.testing.assert_close(vocoder(one[None])[0], wave, atol=1e-5, rtol=0)
 
 
-def test_every_parameter_learns():
-    vocoder = small().train()
+@pytest.mark.parametrize("rounds", [0, 1])
+def test_every_parameter_learns(rounds):
+    vocoder = small(rounds=rounds).train()
     vocoder(noise(2, 20, 30) - 4.0).square().sum().backward()
     assert [name for name, value in vocoder.named_parameters() if value.grad is None or not value.grad.any()] == []
+
+
+@torch.no_grad()
+def test_each_round_leads_the_wave_nearer_to_its_mel():
+    log_mel = LogMel(small().spec)
+    mel = log_mel(0.1 * noise(2, 4096))
+    errors = [float((log_mel(small(rounds=rounds)(mel)) - mel).abs().mean()) for rounds in (0, 1, 2)]
+    assert errors[0] > 2 * errors[1] > 2 * errors[2]
+
+
+@torch.no_grad()
+def test_a_sound_too_short_to_be_reflected_is_made_without_rounds():
+    mel = noise(1, 20, 1) - 4.0
+    assert torch.equal(small(rounds=1)(mel), small()(mel))
 
 
 @torch.no_grad()
