@@ -1,6 +1,7 @@
 """The manifest beside rendered videos: the law and the captions of every file, for judging only.
 
-Guarantee: one JSON object per line, sorted by file name, written whole. Ingest and training never read it.
+Guarantee: one JSON object per line, sorted by file name, written whole. It is also a list that ingest takes (`path` and
+`caption`), for corpora with captions; given the folder, ingest never reads it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ MANIFEST_NAME = "manifest.jsonl"
 def manifest_entry(file: str, scene: Scene, split: str, flaw: str | None = None) -> dict[str, Any]:
     """What the manifest says about one file; `split` is that of the attribute combination."""
     words = {phrasing: list(captions(scene, phrasing)) for phrasing in ("train", "heldout")}
-    return {"file": file, "flaw": flaw, "split": split, "law": scene.to_dict(), "captions": words}
+    listed = {"path": file, "caption": words["train"][0]}
+    return {"file": file, "flaw": flaw, "split": split, "law": scene.to_dict(), "captions": words, **listed}
 
 
 def write_manifest(folder: Path, entries: Iterable[dict[str, Any]]) -> None:
