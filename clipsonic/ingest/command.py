@@ -27,6 +27,7 @@ _DEFAULTS: dict[str, Any] = {
     "stride_s": None,
     "max_segments": None,
     "thumbnails": True,
+    "frame_tolerance_s": 0.25,
     "shard_files": 64,
     "shard_records": 1000,
     "workers": None,
@@ -60,6 +61,10 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     cut.add_argument(
         "--thumbnails", action=argparse.BooleanOptionalAction, default=None, help="keep a small picture (default: yes)"
     )
+    cut.add_argument(
+        "--frame-tolerance-s", type=float, metavar="S",
+        help="how far from its time a picture may be where that saves decoding (default: 0.25; 0 = exact)",
+    )  # fmt: skip
     cut.add_argument("--shard-files", type=int, metavar="N", help="videos per shard (default: 64)")
     cut.add_argument("--shard-records", type=int, metavar="N", help="most records per shard (default: 1000)")
     work = parser.add_argument_group("how the work is done")

@@ -28,6 +28,7 @@ from clipsonic.ingest.opening import (
     words_of,
 )
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.ingest.references import H264Packets
 
 __all__ = ["Media", "open_media", "picture_step", "picture_times", "probe", "video_stream", "words_of"]
 
@@ -45,6 +46,7 @@ class Media:
         time_base: seconds per unit of the picture timestamps.
         picture_pts: the time of every picture, ascending, in units of `time_base`.
         key_pts: those where decoding can start.
+        reference_pts: those that others are made from, in H.264; of other codecs, and without times, none is known.
         is_timed: whether every packet told its time (else `picture_pts` was found by decoding).
         is_from_start, is_whole: whether the file was looked at from its start, and from there to its end.
         picture_end_s, sound_end_s: where the last packet of each stream ends.
@@ -60,6 +62,7 @@ class Media:
     time_base: float
     picture_pts: tuple[int, ...]
     key_pts: tuple[int, ...]
+    reference_pts: tuple[int, ...]
     is_timed: bool
     is_from_start: bool
     is_whole: bool
@@ -117,6 +120,7 @@ def _media_of(container: InputContainer, scan: _Scan, origin_s: float, is_from_s
         time_base=scan.picture_base,
         picture_pts=tuple(sorted(pictures)),
         key_pts=tuple(sorted(scan.keys)) if scan.is_timed else (),
+        reference_pts=tuple(sorted(scan.references)) if scan.is_timed else (),
         is_timed=scan.is_timed,
         is_from_start=is_from_start or not scan.is_timed,
         is_whole=is_from_start and scan.reached_end,
@@ -141,6 +145,8 @@ class _Scan:
         self.fps = float(video.average_rate or video.guessed_rate or 0)
         self.pictures: list[int] = []
         self.keys: list[int] = []
+        self.references: list[int] = []
+        self._packets = H264Packets.of(video.codec_context.name, video.codec_context.extradata)
         self.sound_end_s: float | None = None
         self._sound_start_s = 0.0
         self.last_picture_s = 1 / self.fps if self.fps else 0.04  # how long the last picture stands
@@ -177,6 +183,8 @@ class _Scan:
         self.pictures.append(pts)
         if packet.is_keyframe:
             self.keys.append(pts)
+        if self._packets is not None and self._packets.is_reference(bytes(packet)):
+            self.references.append(pts)
         return pts * self.picture_base
 
     def _sound(self, packet: av.Packet[Any]) -> float:

@@ -22,6 +22,7 @@ OPTION_KINDS: dict[str, tuple[type, ...]] = {
     "stride_s": (int, float),
     "max_segments": (int,),
     "thumbnails": (bool,),
+    "frame_tolerance_s": (int, float),
     "shard_files": (int,),
     "shard_records": (int,),
     "workers": (int,),

@@ -51,6 +51,7 @@ class IngestOptions:
         stride_s: distance of segments' starts; None = end to end.
         max_segments: most records of one file or interval; None = all.
         thumbnails: whether records keep a JPEG of their middle picture.
+        frame_tolerance_s: how far from its time a picture may be where that saves decoding; 0 = the one shown then.
         shard_files: sources per shard.
         shard_records: most records per shard; a unit with more has several tars.
         workers: decoding processes; None = one per core.
@@ -64,6 +65,7 @@ class IngestOptions:
     stride_s: float | None = None
     max_segments: int | None = None
     thumbnails: bool = True
+    frame_tolerance_s: float = 0.25
     shard_files: int = 64
     shard_records: int = 1000
     workers: int | None = None
@@ -79,6 +81,7 @@ class IngestOptions:
             "workers": (self.workers, 1),
             "timeout_s": (self.timeout_s, 0.1),
             "memory_mb": (self.memory_mb, 256),
+            "frame_tolerance_s": (self.frame_tolerance_s, 0.0),
         }
         for name, (value, minimum) in least.items():
             if value is not None and value < minimum:
@@ -91,6 +94,7 @@ class IngestOptions:
             "stride_s": self.stride_s,
             "max_segments": self.max_segments,
             "thumbnails": self.thumbnails,
+            "frame_tolerance_s": self.frame_tolerance_s,
             "shard_records": self.shard_records,
             "batch_pictures": BATCH_PICTURES,
         }
@@ -193,6 +197,7 @@ def _build(plan: Plan, pool: WorkerPool, embedder: Embedder, options: IngestOpti
         max_segments=options.max_segments,
         fit=fit_of(embedder),
         thumbnails=options.thumbnails,
+        frame_tolerance_s=options.frame_tolerance_s,
     )
     with (
         tqdm(

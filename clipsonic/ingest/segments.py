@@ -60,6 +60,7 @@ class ReadSettings:
         max_segments: of one file or interval.
         fit: how pictures are brought to the CLIP's size; None = they are kept as decoded.
         thumbnails: whether to keep a JPEG of the middle picture.
+        frame_tolerance_s: how far from its time a picture may be where that saves decoding, see `decode`.
     """
 
     spec: CorpusSpec
@@ -67,6 +68,7 @@ class ReadSettings:
     max_segments: int | None = None
     fit: Fit | None = None
     thumbnails: bool = True
+    frame_tolerance_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def read_segments(job: Job, settings: ReadSettings) -> Iterator[Segment]:
     media = probe(job.path, first_s, _last_needed_s(job, settings))
     with (
         SoundReader(job.path, settings.spec.sample_rate_hz, media.origin_s, media.sound_end_s) as sound,
-        PictureReader(job.path, media) as pictures,
+        PictureReader(job.path, media, tolerance_s=settings.frame_tolerance_s) as pictures,
     ):
         count, health = 0, _Health()
         while settings.max_segments is None or count < settings.max_segments:

@@ -44,12 +44,15 @@ class SequentialPictures:
     Args:
         tally: counts packets.
         may_seek: whether to trust the container's index.
+        unfiltered: leave H.264's deblocking filter out, about a seventh of the decoding.
 
     Raises:
         RefusedError: the file cannot be opened.
     """
 
-    def __init__(self, path: str | Path, media: Media, tally: Tally, *, may_seek: bool = True) -> None:
+    def __init__(
+        self, path: str | Path, media: Media, tally: Tally, *, may_seek: bool = True, unfiltered: bool = False
+    ) -> None:
         self._media, self._tally = media, tally
         self._may_seek = may_seek and media.is_timed and len(media.key_pts) > 0
         self._opening = open_media(path)
@@ -58,6 +61,8 @@ class SequentialPictures:
         assert stream is not None
         self._stream, self._context = stream, stream.codec_context
         self._context.thread_count = 1  # files are decoded in parallel, pictures are not
+        if unfiltered and media.video_codec == "h264":
+            self._context.options = {"skip_loop_filter": "all"}
         self._skips = media.is_timed and media.video_codec in _SKIPPING_CODECS
         self._wanted: set[int] = set()
         self._skipped: set[int] = set()

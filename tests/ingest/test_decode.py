@@ -124,6 +124,40 @@ def test_what_decord_reads_faster_goes_to_decord(videos: Path, name: str) -> Non
         assert reader._decord_reader is not None
 
 
+def numbers_that_others_need(path: Path) -> set[int]:
+    """What the decoder itself gives when it is told to leave out all pictures that no other needs."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.skip_frame = "NONREF"
+        return {int(frame.pts) for frame in container.decode(stream) if frame.pts is not None}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in MADE if name.startswith("h264")))
+def test_reference_pictures_are_those_that_the_decoder_keeps(videos: Path, name: str) -> None:
+    media = probe(videos / name)
+    assert set(media.reference_pts) == numbers_that_others_need(videos / name)
+
+
+def test_of_other_codecs_no_picture_is_known_to_be_a_reference(videos: Path) -> None:
+    assert probe(videos / "vp9.webm").reference_pts == ()
+
+
+@pytest.mark.parametrize("tolerance_s", [0.02, 0.25])
+def test_with_a_tolerance_the_nearest_reference_picture_is_taken_if_it_is_near_enough(
+    videos: Path, tolerance_s: float
+) -> None:
+    path = videos / "h264_b_frames.mp4"
+    media = probe(path)
+    references_s = [pts * media.time_base - media.origin_s for pts in media.reference_pts]
+    assert 0 < len(references_s) < len(media.picture_pts)
+    with PictureReader(path, media, tolerance_s=tolerance_s) as reader:
+        numbers = [makers.number_of(picture) for picture in reader.read(TIMES_S)]
+    for number, time_s, exact in zip(numbers, TIMES_S, expected_numbers(path.name), strict=True):
+        nearest_s = min(references_s, key=lambda reference_s: abs(reference_s - time_s))
+        near = abs(nearest_s - time_s) <= tolerance_s
+        assert number == (round(nearest_s * 15) if near else exact)
+
+
 def test_where_decord_fails_pyav_reads(videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise decode.DecordError("no")

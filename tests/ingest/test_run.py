@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -98,11 +99,14 @@ def test_records_hold_what_their_facts_say(corpus: Path) -> None:
         assert record.thumbnail.startswith(b"\xff\xd8")
 
 
-def test_the_embeddings_are_those_of_the_pictures_at_the_frame_times(corpus: Path, videos: Path) -> None:
+def test_without_tolerance_the_embeddings_are_those_of_the_pictures_at_the_frame_times(
+    videos: Path, tmp_path: Path
+) -> None:
     from clipsonic.ingest.decode import frames_at
 
     embedder = makers.DoubleEmbedder()
-    for record in read_shard(corpus / "shard-000000.tar"):
+    ingest([videos], tmp_path, dataclasses.replace(OPTIONS, frame_tolerance_s=0.0), embedder=embedder)
+    for record in read_shard(tmp_path / "shard-000000.tar"):
         times_s = [record.facts["start_s"] + time_s for time_s in record.facts["frame_times_s"]]
         pictures = frames_at(videos.parent / record.facts["source"], times_s)
         assert np.array_equal(record.frames, embedder.embed_pictures(pictures).astype(np.float16))
