@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from clipsonic.files import write_whole
 Wave = npt.NDArray[np.float32]
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+QUIETEST_LUFS = -70.0
+_LOUDNESS_BLOCK_S = 0.4
 QUIETEST_DB = -120.0
 _FULL_SCALE = 32768
 _TAGS = ("title", "copyright", "software", "artist", "comment", "date", "album", "license", "tracknumber", "genre")
@@ -126,6 +129,18 @@ def rms_db(wave: npt.ArrayLike) -> float:
     samples = np.asarray(wave, dtype=np.float64)
     power = float(np.mean(samples**2)) if samples.size else 0.0
     return max(QUIETEST_DB, 10.0 * float(np.log10(power))) if power > 0.0 else QUIETEST_DB
+
+
+def loudness_lufs(wave: npt.ArrayLike, sample_rate_hz: int) -> float:
+    """Integrated loudness (ITU-R BS.1770-4, by pyloudnorm) in LUFS, at least -70, where its absolute gate lies."""
+    from pyloudnorm import Meter  # takes a second: it imports scipy.signal
+
+    samples = np.asarray(wave, dtype=np.float64)
+    least = math.ceil(_LOUDNESS_BLOCK_S * sample_rate_hz) + 1
+    if samples.size < least:
+        samples = np.pad(samples, (0, least - samples.size))
+    with np.errstate(divide="ignore"):
+        return max(QUIETEST_LUFS, float(Meter(sample_rate_hz).integrated_loudness(samples)))
 
 
 def silence_share(wave: npt.ArrayLike, sample_rate_hz: int, threshold_db: float = -60.0) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from clipsonic.ingest.quarantine import Outcome, refusals_by_reason
 from clipsonic.ingest.run import read_outcomes
+from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.selection import is_silent
 from clipsonic.shards.writer import CorpusIndex, corpus_facts
 
@@ -43,6 +44,7 @@ class CorpusReport:
         silent, still, black, clipped, padded: shares of records: without sound that teaches anything (what training
             leaves out by default); nothing moves between kept pictures; all kept pictures black; more than 0.1 % of
             samples at full scale; sound padded at the end.
+        duplicates: share of records that look and sound like an earlier one; pairs: some of them, by key.
         rms_db: 5, 25, 50, 75 and 95 % quantiles of loudness.
         loudness, lengths: histograms of rms_db and of seconds.
         codecs: "picture + sound" codec -> records, most frequent first.
@@ -68,6 +70,8 @@ class CorpusReport:
     black: float
     clipped: float
     padded: float
+    duplicates: float
+    pairs: list[tuple[str, str]]
     rms_db: list[float]
     loudness: Histogram
     lengths: Histogram
@@ -94,6 +98,7 @@ def corpus_report(folder: str | Path) -> CorpusReport:
     outcomes = read_outcomes(folder)
     levels = [item["rms_db"] for item in facts if "rms_db" in item]
     lengths = [item["seconds"] for item in facts]
+    duplicates = near_duplicates(facts)
     return CorpusReport(
         corpus=str(folder),
         clip=index.clip,
@@ -115,6 +120,8 @@ def corpus_report(folder: str | Path) -> CorpusReport:
         black=_share(item.get("black_share") == 1.0 for item in facts),
         clipped=_share(item.get("clipped_share", 0.0) > _CLIPPED_SHARE for item in facts),
         padded=_share(item.get("valid_seconds", item["seconds"]) < item["seconds"] - 1e-3 for item in facts),
+        duplicates=round(len(duplicates) / len(facts), 4) if facts else 0.0,
+        pairs=[(first, second) for second, first in sorted(duplicates.items())[:_EXAMPLES]],
         rms_db=[round(float(level), 1) for level in np.percentile(levels, [5, 25, 50, 75, 95])] if levels else [],
         loudness=_histogram(levels, np.arange(-120.0, 0.1, 5.0)),
         lengths=_histogram(lengths, np.linspace(0.0, index.spec.seconds + 1e-6, 17)),
@@ -134,8 +141,10 @@ def report_in_words(report: CorpusReport) -> str:
         lines.append(f"loudness: median {middle:.1f} dB, 90 % of records between {low:.1f} and {high:.1f} dB")
     lines.append(
         f"silent {report.silent:.1%}, still {report.still:.1%}, black {report.black:.1%}, "
-        f"clipped {report.clipped:.1%}, padded {report.padded:.1%} of records"
+        f"clipped {report.clipped:.1%}, padded {report.padded:.1%}, near-duplicates {report.duplicates:.1%} of records"
     )
+    if report.pairs:
+        lines.append(f"  looks and sounds alike, for instance: {' = '.join(report.pairs[0])}")
     lines.append(f"sources: {report.listed} listed = {report.ingested} ingested + {report.refused} refused")
     if report.cut_short:
         lines.append(f"  {report.cut_short} of the ingested ended early, see sources.jsonl")

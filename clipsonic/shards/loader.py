@@ -22,6 +22,7 @@ import torch
 
 from clipsonic.errors import CorpusError, FingerprintError, SpecError
 from clipsonic.seeding import numpy_rng
+from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.selection import Candidate, Facts, Split, select
 from clipsonic.shards.store import RecordStore, Stored
 from clipsonic.shards.writer import CorpusIndex, corpus_facts
@@ -44,6 +45,7 @@ class SegmentLoader:
         seed: of order and crops.
         split: by source video; "all" ignores it.
         keep: facts -> whether to use the record.
+        drop_duplicates: leave out records that look and sound like an earlier one, see `duplicates`.
         num_workers: threads that make batches ahead; 0 makes them when asked. Never changes a batch.
         random_crop: False takes the first seconds of every record.
         cache_mb: memory for decoded records, in MiB.
@@ -67,14 +69,19 @@ class SegmentLoader:
         rank: int = 0,
         world_size: int = 1,
         drop_silent: bool = True,
+        drop_duplicates: bool = False,
         random_crop: bool = True,
         cache_mb: float = 1024,
     ) -> None:
         folder = Path(corpus_folder)
         check_fit(CorpusIndex.load(folder), segment, folder)
+        facts = corpus_facts(folder)
+        copies = near_duplicates(facts) if drop_duplicates else {}
+        single = (item for item in facts if item["key"] not in copies)
         self.records, self.report = select(
-            corpus_facts(folder), segment, split, val_share=val_share, keep=keep, drop_silent=drop_silent
+            single, segment, split, val_share=val_share, keep=keep, drop_silent=drop_silent
         )
+        self.report["duplicate"] = len(copies)
         if not self.records:
             raise CorpusError(_nothing_usable(folder, segment, split, self.report))
         self.segment, self.seed, self.num_workers, self.random_crop = segment, seed, num_workers, random_crop

@@ -226,6 +226,8 @@ class DataConfig:
     Args:
         val_share: share of source videos held out for validation.
         drop_silent: leave out silent records.
+        drop_duplicates: leave out records that look and sound like an earlier one.
+        filter: which records to use, an expression over their facts such as `lufs > -50 and still_share < 0.9`.
         cache_mb: memory for decoded records, in MiB; what does not fit is read from the shards each time.
         num_workers: threads that prepare batches ahead; they never change a batch.
         bank_size: frame embeddings kept in the pipeline, for texts to land among (at most 65,536).
@@ -233,6 +235,8 @@ class DataConfig:
 
     val_share: float = 0.05
     drop_silent: bool = True
+    drop_duplicates: bool = False
+    filter: str | None = None
     cache_mb: int = 1024
     num_workers: int = 1
     bank_size: int = 4096

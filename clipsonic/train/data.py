@@ -20,6 +20,7 @@ from torch import Tensor
 from clipsonic.audio.mel import LogMel
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.seeding import numpy_rng
+from clipsonic.shards.expressions import keep_where
 from clipsonic.shards.loader import Batch, SegmentLoader
 from clipsonic.specs import SegmentSpec
 from clipsonic.train.config import TrainConfig
@@ -55,11 +56,14 @@ def open_data(corpus: Path, segment: SegmentSpec, config: TrainConfig) -> TrainD
 
     Raises:
         CorpusError, FingerprintError, SpecError: it cannot feed this segment.
+        UsageError: the filter cannot be applied to its facts.
     """
     wanted, how = config.optim.batch_size, config.data
     opened = partial(
-        SegmentLoader, corpus, segment, wanted, config.run.seed, val_share=how.val_share, drop_silent=how.drop_silent
-    )
+        SegmentLoader, corpus, segment, wanted, config.run.seed,
+        val_share=how.val_share, drop_silent=how.drop_silent, drop_duplicates=how.drop_duplicates,
+        keep=keep_where(how.filter) if how.filter else None,
+    )  # fmt: skip
     loader = opened(split="train", num_workers=how.num_workers, cache_mb=how.cache_mb)
     notes = _notes(loader, wanted, segment)
     if loader.report["other_split"]:
@@ -74,6 +78,7 @@ def open_data(corpus: Path, segment: SegmentSpec, config: TrainConfig) -> TrainD
 def _notes(loader: SegmentLoader, wanted: int, segment: SegmentSpec) -> list[str]:
     report, notes = loader.report, []
     words = {"too_short": f"shorter than {segment.seconds:g} s", "silent": "silent", "filtered": "filtered out"}
+    words["duplicate"] = "near-duplicates"
     if left_out := [f"{report[name]} {word}" for name, word in words.items() if report[name]]:
         notes.append(f"left out records: {', '.join(left_out)}")
     if loader.batch_size < wanted:

@@ -205,7 +205,15 @@ def test_records_that_cannot_be_used_are_left_out_and_counted(tmp_path: Path) ->
     ]
     folder = make_corpus(tmp_path, records)
     loader = SegmentLoader(folder, SEGMENT, 2, 0, "all", keep=lambda facts: facts.get("still_share", 0.0) < 0.9)
-    assert loader.report == {"used": 2, "other_split": 0, "too_short": 2, "silent": 3, "filtered": 1, "batch_size": 2}
+    assert loader.report == {
+        "used": 2,
+        "other_split": 0,
+        "too_short": 2,
+        "silent": 3,
+        "filtered": 1,
+        "duplicate": 0,
+        "batch_size": 2,
+    }
     batch = next(iter(loader))
     wave = batch["wave"][batch["keys"].index("padded")]
     num_true = round(0.77 * RATE_HZ)

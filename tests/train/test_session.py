@@ -27,6 +27,7 @@ from clipsonic.specs import CorpusSpec
 from clipsonic.train.callbacks import Bar
 from clipsonic.train.config import (
     ConditionConfig,
+    DataConfig,
     DiTConfig,
     EmaConfig,
     ModelConfig,
@@ -37,6 +38,7 @@ from clipsonic.train.config import (
     TrainConfig,
     UNetConfig,
 )
+from clipsonic.train.data import open_data
 from clipsonic.train.logbook import read_history
 from clipsonic.train.module import STATE_KEY, SoundModule
 from clipsonic.train.session import train
@@ -249,6 +251,16 @@ def test_a_run_may_add_attention_that_begins_as_the_identity(unbroken: dict[int,
         pipeline(embeds=np.eye(WIDTH)[0], num_inference_steps=2, output_type="mel").mels for pipeline in (before, after)
     ]
     np.testing.assert_allclose(mels[0], mels[1], atol=1e-4)
+
+
+def test_the_config_chooses_records_by_their_facts_and_says_how_many_are_left_out(corpus: Path) -> None:
+    segment = SEGMENT.spec(WIDTH, "toy/1")
+    few = open_data(corpus, segment, dataclasses.replace(toy(), data=DataConfig(filter="source in ('v1', 'v2')")))
+    assert {record.source for record in few.loader.records} <= {"v1", "v2"}
+    assert few.loader.report["filtered"] == 43 - 4  # 43 records of 40 videos: two each of the first three
+    assert "filtered out" in few.notes[0]
+    with pytest.raises(UsageError, match="no fact is called 'loudness'"):
+        open_data(corpus, segment, dataclasses.replace(toy(), data=DataConfig(filter="loudness > 3")))
 
 
 def test_a_pipeline_of_another_network_is_refused_with_both_values(
