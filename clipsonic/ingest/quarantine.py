@@ -28,6 +28,7 @@ class RefusalReason(StrEnum):
     MEMORY = "memory"
     NOT_MEDIA = "not_media"
     CRASHED = "crashed"
+    UNSAFE_NAME = "unsafe_name"
 
 
 MEANING = {
@@ -39,6 +40,7 @@ MEANING = {
     RefusalReason.MEMORY: "needed more than --memory-mb",
     RefusalReason.NOT_MEDIA: "no media file, whatever its name says",
     RefusalReason.CRASHED: "ended the decoder's process",
+    RefusalReason.UNSAFE_NAME: "its name in the archive leads out of a folder, or is an address",
 }
 """What each reason says to a person."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from clipsonic.ingest.archives import Part, file_of
 from clipsonic.ingest.decode import PictureReader
 from clipsonic.ingest.facts import Fit, fit_picture, picture_facts, sound_facts, thumbnail_of
 from clipsonic.ingest.opening import Tally
@@ -39,6 +40,7 @@ class Job:
         entry_id: hash of name and interval; begins the keys of its records.
         start_s, end_s: the interval, None = to the file's own ends.
         caption: words about it, if the manifest had any.
+        part: where it lies in `path`, if that is an archive.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Job:
     start_s: float | None = None
     end_s: float | None = None
     caption: str | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,16 @@ def read_segments(job: Job, settings: ReadSettings) -> Iterator[Segment]:
     Raises:
         RefusedError: it gives none (or no more): the reason says why.
     """
+    with file_of(job.path, job.part) as path:
+        yield from _segments_of(path, job, settings)
+
+
+def _segments_of(path: str, job: Job, settings: ReadSettings) -> Iterator[Segment]:
     first_s = job.start_s or 0.0
-    media = probe(job.path, first_s, _last_needed_s(job, settings))
+    media = probe(path, first_s, _last_needed_s(job, settings))
     with (
-        SoundReader(job.path, settings.spec.sample_rate_hz, media.origin_s, media.sound_end_s) as sound,
-        PictureReader(job.path, media, tolerance_s=settings.frame_tolerance_s) as pictures,
+        SoundReader(path, settings.spec.sample_rate_hz, media.origin_s, media.sound_end_s) as sound,
+        PictureReader(path, media, tolerance_s=settings.frame_tolerance_s) as pictures,
     ):
         count, health = 0, _Health()
         while settings.max_segments is None or count < settings.max_segments:

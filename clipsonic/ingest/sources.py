@@ -1,8 +1,8 @@
-"""What the user listed, as jobs in a fixed order: folders, single files, and manifests of files and intervals.
+"""What the user listed, as jobs in a fixed order: folders, single files, tars of videos, and manifests of intervals.
 
 Guarantee: the same sources give the same jobs in the same order, each once; names in the corpus are relative and begin
 with the name of the folder that was listed, so that no path of this machine gets into a corpus.
-Price: one walk of the folders; no file is opened but manifests.
+Price: one walk of the folders; no file is opened but manifests and tars.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -20,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
+from clipsonic.ingest import archives
+from clipsonic.ingest.archives import Part
 from clipsonic.ingest.segments import Job
 
 MEDIA_SUFFIXES = frozenset(
@@ -29,7 +32,7 @@ MEDIA_SUFFIXES = frozenset(
         *(".mjpeg", ".mjpg", ".nut"),
     )
 )
-MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl")
+MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 _COLUMNS = ("path", "start_s", "end_s", "caption")
 """Of a manifest without a header."""
 
@@ -43,23 +46,26 @@ class _Line:
     start_s: float | None = None
     end_s: float | None = None
     caption: str | None = None
+    part: Part | None = None
 
 
 def list_jobs(sources: Sequence[str | Path]) -> list[Job]:
     """All that the sources list, in order; what is listed twice counts once.
 
     Args:
-        sources: folders (searched to the bottom for media suffixes, sorted; hidden names are left out), media files,
-            or manifests (.txt: a path a line; .csv: columns path, start_s, end_s, caption; .jsonl: objects with these).
+        sources: folders (searched to the bottom for media suffixes and tars, sorted; hidden names are left out), media
+            files, tars of them (captions as KEY.txt), or manifests (.txt: a path a line; .csv, .parquet: columns path,
+            start_s, end_s, caption; .jsonl: objects with these).
 
     Raises:
         UsageError: a source is missing, a folder holds no media file, a manifest is malformed, nothing is listed.
     """
     names = _RootNames()
-    jobs: dict[tuple[str, float | None, float | None], Job] = {}
+    jobs: dict[tuple[str, int, float | None, float | None], Job] = {}
     for source in sources:
         for line in _lines_of(Path(source), names):
-            place = (os.path.realpath(line.path), line.start_s, line.end_s)
+            offset = line.part.offset if line.part else 0
+            place = (os.path.realpath(line.path), offset, line.start_s, line.end_s)
             jobs.setdefault(place, _job_of(line))
     if not jobs:
         raise UsageError("nothing is listed: give a folder, a media file or a manifest")
@@ -71,7 +77,7 @@ def _job_of(line: _Line) -> Job:
     interval = "" if line.start_s is None and line.end_s is None else f"\x1f{line.start_s}\x1f{line.end_s}"
     entry_id = _hash_of(line.source + interval) if interval else source_id
     path = str(line.path.absolute())
-    return Job(path, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption)
+    return Job(path, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption, line.part)
 
 
 def _hash_of(text: str) -> str:
@@ -101,7 +107,19 @@ def _lines_of(source: Path, names: _RootNames) -> Iterator[_Line]:
         raise UsageError(f"source {str(source)!r} does not exist: give a folder, a media file or a manifest")
     if source.suffix.lower() in MANIFEST_SUFFIXES:
         return _lines_of_manifest(source, names)
-    return iter([_Line(source, f"{names.of(source.parent)}/{_printable(source.name)}")])
+    return _lines_of_file(source, f"{names.of(source.parent)}/{_printable(source.name)}")
+
+
+def _lines_of_file(path: Path, source: str) -> Iterator[_Line]:
+    """The file itself or, of a tar, its videos; a tar that cannot be read stands for itself and is refused later."""
+    if path.suffix.lower() == archives.SUFFIX:
+        try:
+            for part, caption in archives.members_of(path, MEDIA_SUFFIXES):
+                yield _Line(path, f"{source}/{_printable(part.name)}", caption=caption, part=part)
+            return
+        except (tarfile.TarError, OSError):
+            pass
+    yield _Line(path, source)
 
 
 def _lines_of_folder(folder: Path, names: _RootNames) -> Iterator[_Line]:
@@ -113,11 +131,11 @@ def _lines_of_folder(folder: Path, names: _RootNames) -> Iterator[_Line]:
         )
     root = names.of(folder)
     for path in found:
-        yield _Line(path, f"{root}/{_printable(path.relative_to(folder).as_posix())}")
+        yield from _lines_of_file(path, f"{root}/{_printable(path.relative_to(folder).as_posix())}")
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files with a media suffix, links followed, no folder twice."""
+    """Files with a media suffix and tars, links followed, no folder twice."""
     seen = set()
     for here, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
@@ -127,7 +145,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in MEDIA_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in (*MEDIA_SUFFIXES, archives.SUFFIX):
                 yield Path(here) / name
 
 
@@ -137,17 +155,38 @@ def _printable(name: str) -> str:
 
 
 def _lines_of_manifest(manifest: Path, names: _RootNames) -> Iterator[_Line]:
-    try:
-        text = manifest.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"manifest {str(manifest)!r} cannot be read as UTF-8 text: {error}") from None
-    rows = {".txt": _rows_of_txt, ".csv": _rows_of_csv, ".jsonl": _rows_of_jsonl}[manifest.suffix.lower()](text)
+    rows = _rows_of(manifest)
     empty = True
     for number, row in rows:
         empty = False
         yield _line_of_row(row, manifest, number, names)
     if empty:
         raise UsageError(f"manifest {str(manifest)!r} lists nothing: give one path a line")
+
+
+def _rows_of(manifest: Path) -> Iterator[tuple[int, Any]]:
+    """(number of the line, row) of a manifest, by its suffix."""
+    suffix = manifest.suffix.lower()
+    if suffix == ".parquet":
+        return _rows_of_parquet(manifest)
+    try:
+        text = manifest.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"manifest {str(manifest)!r} cannot be read as UTF-8 text: {error}") from None
+    return {".txt": _rows_of_txt, ".csv": _rows_of_csv, ".jsonl": _rows_of_jsonl}[suffix](text)
+
+
+def _rows_of_parquet(manifest: Path) -> Iterator[tuple[int, Any]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(manifest)
+        columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
+        rows = (row for batch in file.iter_batches(columns=columns) for row in batch.to_pylist())
+        yield from enumerate(rows, start=1)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UsageError(f"manifest {str(manifest)!r} cannot be read as Parquet: {error}") from None
 
 
 def _rows_of_txt(text: str) -> Iterator[tuple[int, Any]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
+import makers_ingest as makers
 import numpy as np
 import pytest
 
@@ -17,12 +17,6 @@ from clipsonic.ingest.command import build_parser
 from clipsonic.ingest.recipe import OPTION_KINDS, load_recipe
 from clipsonic.resources import bundled_root
 from clipsonic.shards.writer import CorpusIndex, read_shard
-
-_spec = importlib.util.spec_from_file_location("makers_ingest", Path(__file__).with_name("makers_ingest.py"))
-assert _spec is not None
-assert _spec.loader is not None
-makers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(makers)
 
 
 @pytest.fixture

@@ -7,18 +7,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import makers_ingest as makers
 import numpy as np
 import pytest
 
 from clipsonic.ingest.decode import PictureReader, frames_at
 from clipsonic.ingest.probe import probe
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
-
-_spec = importlib.util.spec_from_file_location("makers_ingest", Path(__file__).with_name("makers_ingest.py"))
-assert _spec is not None
-assert _spec.loader is not None
-makers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(makers)
 
 HAS_DECORD = importlib.util.find_spec("decord") is not None
 TIMES_S = (0.0, 0.24, 0.5, 1.0, 1.49, 1.51, 2.2, 2.9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import makers_ingest as makers
 import numpy as np
 import psutil
 import pytest
@@ -20,12 +20,6 @@ import pytest
 from clipsonic.ingest.executors import Event, WorkerPool
 from clipsonic.ingest.segments import Job, ReadSettings
 from clipsonic.specs import CorpusSpec
-
-_spec = importlib.util.spec_from_file_location("makers_ingest", Path(__file__).with_name("makers_ingest.py"))
-assert _spec is not None
-assert _spec.loader is not None
-makers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(makers)
 
 SETTINGS = ReadSettings(CorpusSpec(16000, 1.0, 1.0), stride_s=1.0)
 

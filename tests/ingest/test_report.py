@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import io
 import json
 import re
 from pathlib import Path
 
+import makers_ingest as makers
 import pytest
 import soundfile
 
@@ -17,12 +17,6 @@ from clipsonic.ingest.page import NUM_SHOWN, html_page
 from clipsonic.ingest.report import corpus_report, report_in_words
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.specs import CorpusSpec
-
-_spec = importlib.util.spec_from_file_location("makers_ingest", Path(__file__).with_name("makers_ingest.py"))
-assert _spec is not None
-assert _spec.loader is not None
-makers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(makers)
 
 
 @pytest.fixture(scope="module")

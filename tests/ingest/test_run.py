@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import os
 import signal
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import makers_ingest as makers
 import numpy as np
 import pytest
 
@@ -26,12 +26,6 @@ from clipsonic.ingest.run import IngestOptions, fit_of, ingest, read_outcomes
 from clipsonic.ingest.unit import BATCH_PICTURES
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
 from clipsonic.specs import CorpusSpec
-
-_spec = importlib.util.spec_from_file_location("makers_ingest", Path(__file__).with_name("makers_ingest.py"))
-assert _spec is not None
-assert _spec.loader is not None
-makers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(makers)
 
 SPEC = CorpusSpec(16000, 1.0, 0.5)
 OPTIONS = IngestOptions(spec=SPEC, shard_files=3, workers=1, timeout_s=3.0)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import makers_ingest as makers
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,12 +16,6 @@ from clipsonic.ingest.facts import Fit, fit_picture
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.segments import Job, ReadSettings, Segment, common_length, read_segments
 from clipsonic.specs import CorpusSpec
-
-_spec = importlib.util.spec_from_file_location("makers_ingest", Path(__file__).with_name("makers_ingest.py"))
-assert _spec is not None
-assert _spec.loader is not None
-makers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(makers)
 
 RATE_HZ = 16000
 

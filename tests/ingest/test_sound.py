@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import av
+import makers_ingest as makers
 import numpy as np
 import pytest
 
 from clipsonic.ingest.probe import probe
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.sound import SoundReader, to_mono
-
-_spec = importlib.util.spec_from_file_location("makers_ingest", Path(__file__).with_name("makers_ingest.py"))
-assert _spec is not None
-assert _spec.loader is not None
-makers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(makers)
 
 RATE_HZ = 16000
 

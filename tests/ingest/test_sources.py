@@ -146,3 +146,19 @@ def test_a_name_that_is_no_text_is_listed_with_escapes(tmp_path: Path) -> None:
     (job,) = list_jobs([folder])
     assert job.source == "v/\\xff.mp4"
     assert Path(job.path).exists()
+
+
+def test_a_parquet_manifest_is_read_by_its_columns(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    touch(tmp_path / "a.mp4", tmp_path / "b.mp4")
+    columns = {"path": ["a.mp4", "b.mp4"], "start_s": [1.5, None], "caption": [None, "a bell"], "label": [3, 4]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "list.parquet")
+    jobs = list_jobs([tmp_path / "list.parquet"])
+    assert [(Path(job.path).name, job.start_s, job.caption) for job in jobs] == [
+        ("a.mp4", 1.5, None), ("b.mp4", None, "a bell"),
+    ]  # fmt: skip
+    (tmp_path / "list.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(UsageError, match="cannot be read as Parquet"):
+        list_jobs([tmp_path / "list.parquet"])

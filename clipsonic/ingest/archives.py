@@ -1,0 +1,105 @@
+"""Videos inside of plain tars, as WebDataset and video2dataset lay them out: KEY.mp4, and KEY.txt with its caption.
+
+Guarantee: a member's name is only ever a label: nothing is unpacked under it, and one that would lead out of a folder,
+or names a command, is refused; links and devices are passed over. What a decoder reads is a nameless copy that is gone
+with its process. Price: listing reads the headers and the captions; a member is copied once, to the temporary folder.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+
+SUFFIX = ".tar"
+_CAPTION_SUFFIX = ".txt"
+_LONGEST_CAPTION = 10_000
+_COPIED_AT_ONCE = 2**20
+_OPEN_FILES = Path("/proc/self/fd")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a member's bytes lie in its archive, and its name there."""
+
+    offset: int
+    size: int
+    name: str
+
+
+def members_of(path: Path, suffixes: frozenset[str]) -> Iterator[tuple[Part, str | None]]:
+    """The members with one of these suffixes, in their order, with their captions.
+
+    An archive that ends early gives what comes before.
+
+    Raises:
+        tarfile.TarError, OSError: it is no plain tar.
+    """
+    found, captions = [], {}
+    with tarfile.open(path, "r:") as archive:
+        try:
+            for info in archive:
+                suffix = Path(info.name).suffix.lower()
+                if info.isreg() and suffix in suffixes:
+                    found.append(Part(info.offset_data, info.size, info.name))
+                elif info.isreg() and suffix == _CAPTION_SUFFIX and info.size <= _LONGEST_CAPTION:
+                    captions[_key_of(info.name)] = _text_of(archive, info)
+        except (tarfile.ReadError, OSError):
+            pass  # cut off: the part in which it ends is refused when it is read
+    for part in found:
+        yield part, captions.get(_key_of(part.name)) or None
+
+
+def _key_of(name: str) -> str:
+    """WebDataset's: what comes before the first dot of the last part."""
+    folder, _, last = name.rpartition("/")
+    return f"{folder}/{last.partition('.')[0]}"
+
+
+def _text_of(archive: tarfile.TarFile, info: tarfile.TarInfo) -> str:
+    file = archive.extractfile(info)
+    return "" if file is None else file.read().decode("utf-8", errors="replace").strip()
+
+
+@contextmanager
+def file_of(path: str, part: Part | None) -> Iterator[str]:
+    """A path at which a decoder can read the file, or the part of an archive, while the context lasts.
+
+    Raises:
+        RefusedError: unsafe_name, or decode_error where the archive ends within the part.
+    """
+    if part is None:
+        yield path
+        return
+    if leads_out(part.name):
+        raise RefusedError(RefusalReason.UNSAFE_NAME, f"the archive calls it {part.name!r}")
+    nameless = _OPEN_FILES.is_dir()  # it cannot be left behind by a process that is killed
+    with tempfile.TemporaryFile() if nameless else tempfile.NamedTemporaryFile(prefix="clipsonic-") as copy:
+        with Path(path).open("rb") as archive:
+            archive.seek(part.offset)
+            _copy(archive, copy, part.size)
+        copy.flush()
+        yield str(_OPEN_FILES / str(copy.fileno())) if nameless else copy.name
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name, taken as a path or as an address, would leave the folder it is in."""
+    return name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or _SCHEME.match(name) is not None
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
+    left = size
+    while left:
+        block = source.read(min(left, _COPIED_AT_ONCE))
+        if not block:
+            raise RefusedError(RefusalReason.DECODE_ERROR, f"the archive ends {left} bytes before the end of this file")
+        target.write(block)
+        left -= len(block)
