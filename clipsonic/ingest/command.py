@@ -7,9 +7,13 @@ interrupted one has begun.
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from clipsonic.options import command_parser
+
+if TYPE_CHECKING:
+    from clipsonic.ingest.lists import Entry
 
 _EPILOG = """examples:
   clipsonic ingest my_videos --out corpus
@@ -48,7 +52,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         help="folders (searched to the bottom), media files, or manifests (.txt .csv .jsonl with path, start_s, end_s)",
     )
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus")
-    parser.add_argument("--recipe", metavar="NAME", help="YAML with options, bundled (folder) or your own")
+    parser.add_argument(
+        "--recipe", metavar="NAME", help="YAML: bundled (folder, vggsound, audioset, music) or your own"
+    )
+    parser.add_argument("--list", metavar="FILE", help="the publisher's own list, for a recipe that reads one")
+    parser.add_argument("--split", metavar="NAME", help="take only this split of the list")
     parser.add_argument(
         "--clip", metavar="NAME", help="CLIP: tiny (bundled), a folder, ARCH:TAG such as ViT-L-14:openai, or ARCH:FILE"
     )
@@ -81,7 +89,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from clipsonic.errors import SpecError, UsageError
     from clipsonic.ingest.quarantine import refusals_by_reason
     from clipsonic.ingest.recipe import load_recipe
-    from clipsonic.ingest.run import REFUSED_NAME, IngestOptions, ingest
+    from clipsonic.ingest.run import MISSING_NAME, REFUSED_NAME, IngestOptions, ingest
     from clipsonic.specs import CorpusSpec
 
     given = {name: value for name in _DEFAULTS if (value := getattr(args, name)) is not None}
@@ -91,8 +99,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         spec = CorpusSpec(chosen.pop("sample_rate_hz"), seconds, min(chosen.pop("min_seconds"), seconds))
     except SpecError as error:
         raise UsageError(str(error)) from None
+    entries = _listed(args)
     clip = chosen.pop("clip")
-    result = ingest(args.sources, args.out, IngestOptions(spec=spec, **chosen), clip=clip)
+    result = ingest(args.sources, args.out, IngestOptions(spec=spec, **chosen), clip=clip, entries=entries)
 
     listed, refused = len(result.outcomes), result.num_refused
     reasons = refusals_by_reason(result.outcomes)
@@ -103,8 +112,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if refused:
         words = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
         message += f"\nrefused: {words} (see {args.out}/{REFUSED_NAME})"
+    if result.num_missing:
+        message += f"\nof the list {result.num_missing} videos are not in the folders (see {args.out}/{MISSING_NAME})"
     return {
         "message": message,
+        "missing": result.num_missing,
         "corpus": str(args.out),
         "listed": listed,
         "ingested": listed - refused,
@@ -115,3 +127,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "shards": len(result.index.shards),
         "fingerprint": result.index.fingerprint,
     }
+
+
+def _listed(args: argparse.Namespace) -> list[Entry] | None:
+    """The entries of the publisher's list; None where the recipe reads none."""
+    from clipsonic.errors import UsageError
+    from clipsonic.ingest.lists import read_list
+    from clipsonic.ingest.recipe import load_list_format
+
+    layout = load_list_format(args.recipe) if args.recipe else None
+    if (layout is None) != (args.list is None):
+        wants = f"--recipe {args.recipe} reads a list" if layout else "--list needs a recipe that reads one"
+        raise UsageError(f"{wants}: give both, such as --recipe vggsound --list vggsound.csv")
+    if layout is None:
+        if args.split:
+            raise UsageError(f"--split {args.split} is of a list: give --recipe and --list")
+        return None
+    return read_list(Path(args.list), layout, args.split)

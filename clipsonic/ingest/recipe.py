@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from clipsonic.errors import UsageError
+from clipsonic.ingest.lists import ListFormat
 from clipsonic.resources import bundled_root
 
 OPTION_KINDS: dict[str, tuple[type, ...]] = {
@@ -38,13 +39,7 @@ def load_recipe(name: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: no such recipe, not YAML, an unknown key, or a value of the wrong kind.
     """
-    path = _find(name)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict) or set(values) - {"description", "options"}:
-        raise UsageError(f"recipe {path} must hold the keys description and options, nothing else")
+    path, values = _read(name)
     options = values.get("options") or {}
     if not isinstance(options, dict) or set(options) - set(OPTION_KINDS):
         unknown = ", ".join(sorted(set(options) - set(OPTION_KINDS))) if isinstance(options, dict) else repr(options)
@@ -54,6 +49,32 @@ def load_recipe(name: str | Path) -> dict[str, Any]:
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise UsageError(f"recipe {path}: {key} is {value!r}, it must be of type {kinds[-1].__name__}")
     return dict(options)
+
+
+def load_list_format(name: str | Path) -> ListFormat | None:
+    """How the publisher's list is laid out that a recipe is for; None if it is for none.
+
+    Raises:
+        UsageError: no such recipe, or a `list` with a mistake.
+    """
+    path, values = _read(name)
+    if "list" not in values:
+        return None
+    given = values["list"]
+    if not isinstance(given, dict) or set(given) - {"kind", "columns", "seconds"}:
+        raise UsageError(f"recipe {path}: list must hold the keys kind, columns and seconds, nothing else")
+    return ListFormat(**{**given, "columns": tuple(given.get("columns", ("id",)))})
+
+
+def _read(name: str | Path) -> tuple[Path, dict[str, Any]]:
+    path = _find(name)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict) or set(values) - {"description", "options", "list"}:
+        raise UsageError(f"recipe {path} must hold the keys description, options and list, nothing else")
+    return path, values
 
 
 def _find(name: str | Path) -> Path:

@@ -7,11 +7,13 @@ Price: measured by the command's own progress bar, in files per second.
     CORPUS/index.json, facts.jsonl.gz, shard-*.tar   see clipsonic.shards.writer
     CORPUS/sources.jsonl                             every listed source: its records, or the reason of its refusal
     CORPUS/refused.jsonl                             the refused ones among them
+    CORPUS/missing.jsonl                             entries of a publisher's list whose videos are not there
     CORPUS/ingest/                                   the plan and the state of each unit, so that a rerun goes on
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -28,6 +30,7 @@ from clipsonic.files import write_whole
 from clipsonic.ingest.ahead import working_ahead
 from clipsonic.ingest.executors import Event, WorkerPool
 from clipsonic.ingest.facts import Fit
+from clipsonic.ingest.lists import Entry, jobs_of_list
 from clipsonic.ingest.plan import Plan, Unit
 from clipsonic.ingest.quarantine import Outcome, refusals_by_reason
 from clipsonic.ingest.segments import Job, ReadSettings
@@ -38,6 +41,7 @@ from clipsonic.specs import CorpusSpec
 
 SOURCES_NAME = "sources.jsonl"
 REFUSED_NAME = "refused.jsonl"
+MISSING_NAME = "missing.jsonl"
 _EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each
 _SMALL_CLIP = 20_000_000  # weights
 
@@ -107,6 +111,7 @@ class IngestResult:
     index: CorpusIndex
     outcomes: list[Outcome]
     seconds: float
+    num_missing: int = 0
 
     @property
     def num_refused(self) -> int:
@@ -121,10 +126,12 @@ def ingest(
     *,
     clip: str = "tiny",
     embedder: Embedder | None = None,
+    entries: Sequence[Entry] | None = None,
 ) -> IngestResult:
     """Ingest the sources into the corpus folder `out`, or go on with it.
 
     Args:
+        entries: of a publisher's list: what of the folders to take; None = everything.
         clip: name of the CLIP, see `clipsonic.clip.open_clip.load_clip`.
         embedder: a CLIP that is loaded already; `clip` is then only its name.
 
@@ -133,7 +140,7 @@ def ingest(
         ClipsonicError: the CLIP cannot be loaded, or not one file could be ingested.
     """
     options = options or IngestOptions()
-    jobs = list_jobs(sources)
+    jobs, missing = (list_jobs(sources), None) if entries is None else jobs_of_list(sources, entries)
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
@@ -146,7 +153,10 @@ def ingest(
         plan.clear_temporaries()
         with _one_thread_if_small(embedder):
             results = _build(plan, pool, embedder, options)
-    return _conclude(out, results, options.spec, embedder, clip)
+    if missing is not None:
+        _write_lines(out / MISSING_NAME, missing)
+    result = _conclude(out, results, options.spec, embedder, clip)
+    return dataclasses.replace(result, num_missing=len(missing or ()))
 
 
 def _load_clip(name: str) -> Embedder:
@@ -275,8 +285,8 @@ def _conclude(
     return IngestResult(index, outcomes, sum(item["seconds"] for item in facts))
 
 
-def _write_lines(path: Path, outcomes: Sequence[Outcome]) -> None:
-    lines = [json.dumps(outcome.to_dict(), ensure_ascii=False) + "\n" for outcome in outcomes]
+def _write_lines(path: Path, items: Sequence[Outcome] | Sequence[Entry]) -> None:
+    lines = [json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items]
     write_whole(path, "".join(lines).encode())
 
 

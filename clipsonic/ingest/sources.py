@@ -38,7 +38,7 @@ _COLUMNS = ("path", "start_s", "end_s", "caption")
 
 
 @dataclass(frozen=True)
-class _Line:
+class Line:
     """One thing listed: a path, its name in the corpus, perhaps an interval and a caption."""
 
     path: Path
@@ -60,19 +60,19 @@ def list_jobs(sources: Sequence[str | Path]) -> list[Job]:
     Raises:
         UsageError: a source is missing, a folder holds no media file, a manifest is malformed, nothing is listed.
     """
-    names = _RootNames()
+    names = RootNames()
     jobs: dict[tuple[str, int, float | None, float | None], Job] = {}
     for source in sources:
         for line in _lines_of(Path(source), names):
             offset = line.part.offset if line.part else 0
             place = (os.path.realpath(line.path), offset, line.start_s, line.end_s)
-            jobs.setdefault(place, _job_of(line))
+            jobs.setdefault(place, job_of(line))
     if not jobs:
         raise UsageError("nothing is listed: give a folder, a media file or a manifest")
     return list(jobs.values())
 
 
-def _job_of(line: _Line) -> Job:
+def job_of(line: Line) -> Job:
     source_id = _hash_of(line.source)
     interval = "" if line.start_s is None and line.end_s is None else f"\x1f{line.start_s}\x1f{line.end_s}"
     entry_id = _hash_of(line.source + interval) if interval else source_id
@@ -84,7 +84,7 @@ def _hash_of(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-class _RootNames:
+class RootNames:
     """Names of listed folders: the last part of the path, numbered where two have the same."""
 
     def __init__(self) -> None:
@@ -100,9 +100,9 @@ class _RootNames:
         return self._names[real]
 
 
-def _lines_of(source: Path, names: _RootNames) -> Iterator[_Line]:
+def _lines_of(source: Path, names: RootNames) -> Iterator[Line]:
     if source.is_dir():
-        return _lines_of_folder(source, names)
+        return lines_of_folder(source, names)
     if not os.path.lexists(source):
         raise UsageError(f"source {str(source)!r} does not exist: give a folder, a media file or a manifest")
     if source.suffix.lower() in MANIFEST_SUFFIXES:
@@ -110,19 +110,19 @@ def _lines_of(source: Path, names: _RootNames) -> Iterator[_Line]:
     return _lines_of_file(source, f"{names.of(source.parent)}/{_printable(source.name)}")
 
 
-def _lines_of_file(path: Path, source: str) -> Iterator[_Line]:
+def _lines_of_file(path: Path, source: str) -> Iterator[Line]:
     """The file itself or, of a tar, its videos; a tar that cannot be read stands for itself and is refused later."""
     if path.suffix.lower() == archives.SUFFIX:
         try:
             for part, caption in archives.members_of(path, MEDIA_SUFFIXES):
-                yield _Line(path, f"{source}/{_printable(part.name)}", caption=caption, part=part)
+                yield Line(path, f"{source}/{_printable(part.name)}", caption=caption, part=part)
             return
         except (tarfile.TarError, OSError):
             pass
-    yield _Line(path, source)
+    yield Line(path, source)
 
 
-def _lines_of_folder(folder: Path, names: _RootNames) -> Iterator[_Line]:
+def lines_of_folder(folder: Path, names: RootNames) -> Iterator[Line]:
     found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     if not found:
         raise UsageError(
@@ -154,7 +154,7 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", errors="backslashreplace")
 
 
-def _lines_of_manifest(manifest: Path, names: _RootNames) -> Iterator[_Line]:
+def _lines_of_manifest(manifest: Path, names: RootNames) -> Iterator[Line]:
     rows = _rows_of(manifest)
     empty = True
     for number, row in rows:
@@ -215,7 +215,7 @@ def _rows_of_jsonl(text: str) -> Iterator[tuple[int, Any]]:
                 yield number, None
 
 
-def _line_of_row(row: Any, manifest: Path, number: int, names: _RootNames) -> _Line:
+def _line_of_row(row: Any, manifest: Path, number: int, names: RootNames) -> Line:
     where = f"manifest {str(manifest)!r}, line {number}"
     if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"].strip():
         raise UsageError(f"{where}: no path; a line needs one, and may have start_s and end_s")
@@ -231,9 +231,7 @@ def _line_of_row(row: Any, manifest: Path, number: int, names: _RootNames) -> _L
     except ValueError:  # outside of the manifest's folder
         source = f"{names.of(path.parent)}/{_printable(path.name)}"
     caption = row.get("caption")
-    return _Line(
-        path, source, start_s or None, end_s, caption if isinstance(caption, str) and caption.strip() else None
-    )
+    return Line(path, source, start_s or None, end_s, caption if isinstance(caption, str) and caption.strip() else None)
 
 
 def _seconds_of(value: Any, where: str) -> float | None:
