@@ -89,6 +89,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from clipsonic.errors import SpecError, UsageError
     from clipsonic.ingest.quarantine import refusals_by_reason
     from clipsonic.ingest.recipe import load_recipe
+    from clipsonic.ingest.report import length_in_words
     from clipsonic.ingest.run import MISSING_NAME, REFUSED_NAME, IngestOptions, ingest
     from clipsonic.specs import CorpusSpec
 
@@ -106,7 +107,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     listed, refused = len(result.outcomes), result.num_refused
     reasons = refusals_by_reason(result.outcomes)
     message = (
-        f"{result.index.num_records} records, {result.seconds / 3600:.2f} hours, from {listed - refused} of {listed} "
+        f"{result.index.num_records} records, {length_in_words(result.seconds)}, from {listed - refused} of {listed} "
         f"listed sources are in {args.out}"
     )
     if refused:

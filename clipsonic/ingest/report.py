@@ -132,7 +132,8 @@ def corpus_report(folder: str | Path) -> CorpusReport:
 def report_in_words(report: CorpusReport) -> str:
     """A few lines for people."""
     lines = [
-        f"{report.corpus}: {report.records} records, {report.hours:.2f} hours of {report.sample_rate_hz} Hz mono sound "
+        f"{report.corpus}: {report.records} records, {length_in_words(3600.0 * report.hours)} of "
+        f"{report.sample_rate_hz} Hz mono sound "
         f"in {_number(report.shards, 'shard')}, {report.num_bytes / max(report.records, 1) / 1024:.0f} KiB per record",
         f"records of {report.min_seconds:g} to {report.seconds:g} s; CLIP {report.clip} ({report.fingerprint})",
     ]
@@ -152,6 +153,13 @@ def report_in_words(report: CorpusReport) -> str:
         lines.append(f"  {reason} {count}, for instance {report.examples[reason][0]['source']}")
         lines.append(f"    {report.examples[reason][0]['detail']}")
     return "\n".join(lines)
+
+
+def length_in_words(seconds: float) -> str:
+    """Hours; of less than one, minutes; of less than one, seconds."""
+    if seconds >= 3600.0:
+        return f"{seconds / 3600.0:.2f} hours"
+    return f"{seconds / 60.0:.1f} minutes" if seconds >= 60.0 else f"{seconds:.1f} seconds"
 
 
 def _number(count: int, noun: str) -> str:

@@ -14,7 +14,7 @@ import soundfile
 
 from clipsonic.cli import main
 from clipsonic.ingest.page import NUM_SHOWN, html_page
-from clipsonic.ingest.report import corpus_report, report_in_words
+from clipsonic.ingest.report import corpus_report, length_in_words, report_in_words
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.specs import CorpusSpec
 
@@ -89,3 +89,11 @@ def test_the_command_prints_words_or_json_and_writes_the_page(
 def test_what_is_no_corpus_is_one_sentence_and_exit_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(7250.0, "2.01 hours"), (3599.0, "60.0 minutes"), (66.0, "1.1 minutes"), (6.0, "6.0 seconds")],
+)
+def test_lengths_are_said_in_a_fitting_unit(seconds: float, words: str) -> None:
+    assert length_in_words(seconds) == words
