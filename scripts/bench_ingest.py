@@ -24,8 +24,8 @@ import numpy as np
 import psutil
 
 from clipsonic.clip.open_clip import load_clip
-from clipsonic.ingest.executors import WorkerPool
 from clipsonic.ingest.facts import Fit
+from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.run import fit_of
 from clipsonic.ingest.segments import Job, ReadSettings, read_segments
 from clipsonic.ingest.sources import list_jobs

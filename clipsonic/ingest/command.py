@@ -37,6 +37,8 @@ _DEFAULTS: dict[str, Any] = {
     "workers": None,
     "timeout_s": 120.0,
     "memory_mb": 2048,
+    "executor": "local",
+    "ray_address": None,
 }
 
 
@@ -81,6 +83,10 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         "--timeout-s", type=float, metavar="S", help="patience with a file that gives nothing (default: 120)"
     )
     work.add_argument("--memory-mb", type=int, metavar="N", help="memory of a decoding process (default: 2048)")
+    work.add_argument("--executor", choices=("local", "ray"), help="who builds the shards (default: local)")
+    work.add_argument(
+        "--ray-address", metavar="ADDRESS", help="of a running Ray cluster, or auto (default: one is started here)"
+    )
     return parser
 
 

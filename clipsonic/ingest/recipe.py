@@ -29,6 +29,8 @@ OPTION_KINDS: dict[str, tuple[type, ...]] = {
     "workers": (int,),
     "timeout_s": (int, float),
     "memory_mb": (int,),
+    "executor": (str,),
+    "ray_address": (str,),
 }
 """What a recipe may set under `options`, named as on the command line."""
 

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,28 +26,26 @@ from tqdm import tqdm
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import write_whole
-from clipsonic.ingest.ahead import working_ahead
-from clipsonic.ingest.executors import Event, WorkerPool
+from clipsonic.ingest.executors import Executor, LocalExecutor, UnitTask, num_cores
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.lists import Entry, jobs_of_list
-from clipsonic.ingest.plan import Plan, Unit
+from clipsonic.ingest.plan import Plan
 from clipsonic.ingest.quarantine import Outcome, refusals_by_reason
-from clipsonic.ingest.segments import Job, ReadSettings
+from clipsonic.ingest.segments import ReadSettings
 from clipsonic.ingest.sources import list_jobs
-from clipsonic.ingest.unit import BATCH_PICTURES, Embedder, UnitBuilder
+from clipsonic.ingest.unit import BATCH_PICTURES, Embedder
 from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, write_facts
 from clipsonic.specs import CorpusSpec
 
 SOURCES_NAME = "sources.jsonl"
 REFUSED_NAME = "refused.jsonl"
 MISSING_NAME = "missing.jsonl"
-_EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each
-_SMALL_CLIP = 20_000_000  # weights
+EXECUTORS = ("local", "ray")
 
 
 @dataclass(frozen=True)
 class IngestOptions:
-    """How to ingest; everything but the last three decides bytes of the corpus.
+    """How to ingest; everything down to `shard_records` decides bytes of the corpus.
 
     Args:
         spec: rate and lengths of records.
@@ -58,8 +55,10 @@ class IngestOptions:
         frame_tolerance_s: how far from its time a picture may be where that saves decoding; 0 = the one shown then.
         shard_files: sources per shard.
         shard_records: most records per shard; a unit with more has several tars.
-        workers: decoding processes; None = one per core.
+        workers: decoding processes of the local executor; None = one per core.
         timeout_s, memory_mb: limits of a decoding process.
+        executor: `local`, or `ray` for a cluster.
+        ray_address: of a running cluster, `auto` for the one this machine belongs to, None to start one here.
 
     Raises:
         UsageError: a value that cannot be.
@@ -75,8 +74,12 @@ class IngestOptions:
     workers: int | None = None
     timeout_s: float = 120.0
     memory_mb: int = 2048
+    executor: str = "local"
+    ray_address: str | None = None
 
     def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise UsageError(f"--executor {self.executor!r} is unknown: choose {' or '.join(EXECUTORS)}")
         least = {
             "stride_s": (self.stride_s, 0.01),
             "max_segments": (self.max_segments, 1),
@@ -144,15 +147,13 @@ def ingest(
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
-    workers = min(options.workers or _num_cores(), len(jobs))
-    with WorkerPool(workers, timeout_s=options.timeout_s, memory_mb=options.memory_mb) as pool:
+    with _executor(options, len(jobs), clip if embedder is None else None) as executor:
         embedder = embedder or _load_clip(clip)
         fixed = {**options.fixed(), "fingerprint": embedder.fingerprint}
         out.mkdir(parents=True, exist_ok=True)
         plan = Plan(out, jobs, fixed, options.shard_files)
         plan.clear_temporaries()
-        with _one_thread_if_small(embedder):
-            results = _build(plan, pool, embedder, options)
+        results = _build(plan, executor, embedder, options)
     if missing is not None:
         _write_lines(out / MISSING_NAME, missing)
     result = _conclude(out, results, options.spec, embedder, clip)
@@ -170,37 +171,19 @@ def _load_clip(name: str) -> Embedder:
     return embedder
 
 
-@contextmanager
-def _one_thread_if_small(embedder: Any) -> Iterator[None]:
-    """A small CLIP gains nothing from several threads: 58 against 55 ms for 32 pictures through the bundled one.
+def _executor(options: IngestOptions, num_jobs: int, clip: str | None) -> Executor:
+    if options.executor == "local":
+        return LocalExecutor(min(options.workers or num_cores(), num_jobs), options.timeout_s, options.memory_mb)
+    from clipsonic.ingest.ray_executor import RayExecutor
 
-    Beside decoding processes that take all cores its threads only wait for each other: 800 videos took 161 s of CPU
-    time with two threads and 38 s with one.
-    """
-    model = getattr(embedder, "model", None)
-    if model is None or sum(weights.numel() for weights in model.parameters()) > _SMALL_CLIP:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return RayExecutor(clip, options.ray_address)
 
 
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _build(plan: Plan, pool: WorkerPool, embedder: Embedder, options: IngestOptions) -> list[dict[str, Any]]:
+def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOptions) -> list[dict[str, Any]]:
     """The results of all units, those that are not done yet built now, in order."""
     results = {unit.number: result for unit in plan.units if (result := plan.done(unit)) is not None}
     todo = [unit for unit in plan.units if unit.number not in results]
-    jobs = [job for unit in todo for job in unit.jobs]
-    num_jobs = sum(len(unit.jobs) for unit in plan.units)
+    num_jobs, num_todo = (sum(len(unit.jobs) for unit in units) for units in (plan.units, todo))
     settings = ReadSettings(
         spec=options.spec,
         stride_s=options.stride_s or options.spec.seconds,
@@ -209,46 +192,18 @@ def _build(plan: Plan, pool: WorkerPool, embedder: Embedder, options: IngestOpti
         thumbnails=options.thumbnails,
         frame_tolerance_s=options.frame_tolerance_s,
     )
-    with (
-        tqdm(
-            total=num_jobs, initial=num_jobs - len(jobs), desc="ingest", unit="file", file=sys.stderr, mininterval=0.5
-        ) as bar,
-        working_ahead(pool.run(jobs, settings), _EVENTS_AHEAD) as events,
-    ):
-        for unit in todo:
-            result = _build_unit(
-                UnitBuilder(unit, plan.folder, embedder, options.shard_records), unit, events, bar.update
-            )
+    task = UnitTask(plan.folder.absolute(), settings, options.shard_records, options.timeout_s, options.memory_mb)
+    counts = Counter[str]()
+    with tqdm(
+        total=num_jobs, initial=num_jobs - num_todo, desc="ingest", unit="file", file=sys.stderr, mininterval=0.5
+    ) as bar:
+        for unit, result in executor.build(todo, task, embedder, bar.update):
             plan.finish(unit, result)
             results[unit.number] = result
-            bar.set_postfix(_counts(results.values()), refresh=False)
+            counts["records"] += sum(outcome["records"] for outcome in result["outcomes"])
+            counts["refused"] += sum(not outcome["records"] for outcome in result["outcomes"])
+            bar.set_postfix(counts, refresh=False)
     return [results[unit.number] for unit in plan.units]
-
-
-def _build_unit(
-    builder: UnitBuilder, unit: Unit, events: Iterator[tuple[int, Event]], tick: Callable[[], Any]
-) -> dict[str, Any]:
-    try:
-        while builder.num_done < len(unit.jobs):
-            _, (kind, first, second) = next(events)
-            job: Job = unit.jobs[builder.num_done]
-            if kind == "segment":
-                builder.add(job, first)
-            else:
-                builder.end_job(job, first, second)
-                tick()
-        return builder.close()
-    except BaseException:
-        builder.abort()
-        raise
-
-
-def _counts(results: Any) -> dict[str, int]:
-    outcomes = [outcome for result in results for outcome in result["outcomes"]]
-    return {
-        "records": sum(outcome["records"] for outcome in outcomes),
-        "refused": sum(not outcome["records"] for outcome in outcomes),
-    }
 
 
 def fit_of(embedder: Any) -> Fit | None:

@@ -23,6 +23,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add("--corpus", required=True, metavar="CORPUS", help="what clipsonic ingest wrote")
     add("--real-audio", metavar="FOLDER", help="recordings to learn from as well, half of each batch")
     add("--max-hours", type=float, default=20.0, metavar="H", help="of a larger corpus, a draw (default: %(default)g)")
+    add("--init", metavar="FOLDER", help="train this vocoder on, in its mel space and size; --rounds may differ")
     add("--out", required=True, metavar="FOLDER", help="where the vocoder folder is written")
     add("--sample-rate-hz", type=int, default=16000, metavar="R", help="of the mel space (default: %(default)s)")
     add("--n-fft", type=int, default=1024, metavar="N", help="FFT length in samples (default: %(default)s)")

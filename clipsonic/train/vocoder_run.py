@@ -12,6 +12,7 @@ import torch
 
 from clipsonic.audio.vocos import Vocos
 from clipsonic.files import write_whole
+from clipsonic.pipeline.folder import load_vocoder
 from clipsonic.resumable import CHECKPOINT_FILE
 from clipsonic.seeding import seed_for
 from clipsonic.train.vocoder import VocoderSettings, VocoderTrainer
@@ -26,10 +27,12 @@ def train_vocoder(args: argparse.Namespace) -> dict[str, Any]:
     settings = VocoderSettings(args.steps, args.batch_size, learning_rate=args.lr, seed=args.seed,
                                max_minutes=args.max_minutes)  # fmt: skip
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    vocoder = new_vocoder(args)
+    vocoder = vocoder_from(args.init, args.rounds) if args.init else new_vocoder(args)
     vocoder.to(device)  # type: ignore[arg-type]
     banks = _banks(args, vocoder, settings)
-    trainer = VocoderTrainer(vocoder, banks, settings, {"sounds": _digest_of(banks), **dict(vocoder.config)})
+    trainer = VocoderTrainer(
+        vocoder, banks, settings, {"sounds": _digest_of(banks), "init": args.init, **_facts_of(vocoder)}
+    )
     if args.resume == "auto" and trainer.resume(Path(args.out)):
         print(f"continuing at step {trainer.step}", file=sys.stderr)
     trainer.run(Path(args.out))
@@ -51,6 +54,23 @@ def new_vocoder(args: argparse.Namespace) -> Vocos:
             rounds=args.rounds,
         )  # fmt: skip
         return vocoder
+
+
+def vocoder_from(folder: str, rounds: int) -> Vocos:
+    """The vocoder in this folder, in float32, to be trained on.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    saved = load_vocoder(Path(folder))
+    vocoder: Vocos = Vocos(**{**_facts_of(saved), "rounds": rounds})
+    vocoder.load_state_dict(saved.float().state_dict())
+    return vocoder.requires_grad_(True)
+
+
+def _facts_of(vocoder: Vocos) -> dict[str, Any]:
+    """What makes a vocoder of this kind."""
+    return {name: value for name, value in dict(vocoder.config).items() if not name.startswith("_")}
 
 
 def measure_saved(folder: Path, banks: list[Bank]) -> dict[str, dict[str, float]]:
@@ -86,13 +106,14 @@ def card_text(vocoder: Vocos, figures: dict[str, Any], trainer: VocoderTrainer, 
     header = " | ".join(figures)
     cells = {name: " | ".join(f"{one[name]:.2f}" for one in figures.values()) for name in names}
     rows = "\n".join(f"| {name} | {values} |" for name, values in cells.items())
+    begun = f"Trained on from `{Path(args.init).name}`" if args.init else "Trained from random weights"
     real = f" and the recordings of `{Path(args.real_audio).name}`" if args.real_audio else ""
     effort = f"{trainer.step} steps of {trainer.settings.batch_size} crops of {trainer.settings.crop_s:g} s"
     return f"""# A neural vocoder
 
 Mel space: {spec.sample_rate_hz} Hz, n_fft {spec.n_fft}, hop {spec.hop_length}, {spec.num_mels} mels.
 {count / 1e6:.1f} M weights in float16: ConvNeXt blocks and an inverse STFT (after Vocos, arXiv 2306.00814).
-Trained from random weights on the sound of corpus `{Path(args.corpus).name}`{real}:
+{begun} on the sound of corpus `{Path(args.corpus).name}`{real}:
 {effort} in {trainer.seconds / 60:.0f} minutes. Licence: Apache-2.0.
 
 Measured on sounds held out by source:

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from clipsonic.ingest.executors import Event, WorkerPool
+from clipsonic.ingest.pool import Event, WorkerPool
 from clipsonic.ingest.segments import Job, ReadSettings
 from clipsonic.specs import CorpusSpec
 
@@ -110,7 +110,7 @@ def test_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     hanging = tmp_path / "hanging.mp4"
     os.mkfifo(hanging)
     code = f"""
-from clipsonic.ingest.executors import WorkerPool
+from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.segments import Job, ReadSettings
 from clipsonic.specs import CorpusSpec
 import psutil
