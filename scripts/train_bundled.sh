@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Rebuild everything that is bundled from nothing, by the ordinary commands: CLIP and prior, then the sound model.
+# Rebuild everything that is bundled from nothing, by the ordinary commands: CLIP and prior, the sound model, the vocoder.
 #
 #   scripts/train_bundled.sh [WORK_FOLDER]      default out/bundled; several hours on 2 cores without a GPU
 #
@@ -9,3 +9,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/train_bundled_clip_prior.sh "${1:-out/bundled}"
 scripts/train_bundled_pipeline.sh "${1:-out/bundled}"
+scripts/train_bundled_vocoder.sh "${1:-out/bundled}"

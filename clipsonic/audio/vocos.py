@@ -114,7 +114,8 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
     def _toward(self, log_mel_BMF: Tensor, wave_BT: Tensor) -> Tensor:
         """The wave whose columns have the mel that was asked for, as nearly as overlapping columns allow."""
         parts_BFK2 = torch.view_as_real(analyse(wave_BT, self.spec, self.window))
-        magnitude_BFK = (parts_BFK2.square().sum(dim=-1) + _LEAST_POWER).sqrt()
+        real_BFK, imaginary_BFK = parts_BFK2.unbind(dim=-1)
+        magnitude_BFK = (torch.addcmul(real_BFK * real_BFK, imaginary_BFK, imaginary_BFK) + _LEAST_POWER).sqrt()
         made_BFM = (magnitude_BFK @ self.filterbank.T).clamp_min(self.spec.log_floor).log()
         lacking_BFM = (log_mel_BMF.float().transpose(1, 2) - made_BFM).clamp(-_LARGEST_CORRECTION, _LARGEST_CORRECTION)
         gain_BFK = (lacking_BFM @ self.shares).exp()

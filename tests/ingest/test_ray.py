@@ -52,6 +52,7 @@ def test_a_cluster_that_loses_a_node_ends_with_the_bytes_of_a_local_run(videos: 
     try:
         victim = cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False)
+
         def kill_after_the_first_unit() -> None:
             while not list((tmp_path / "ray" / "ingest").glob("unit-*.json")):
                 time.sleep(0.05)

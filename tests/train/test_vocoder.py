@@ -18,6 +18,7 @@ from clipsonic.train.vocoder import VocoderSettings, VocoderTrainer
 from clipsonic.train.vocoder_data import Bank, batches, drawn_hours, real_bank, source_of
 from clipsonic.train.vocoder_loss import mel_loss, spectral_loss
 from clipsonic.train.vocoder_measure import log_spectral_distance_db, measure_vocoder
+from clipsonic.train.vocoder_run import vocoder_from
 
 SMALL = {"n_fft": 256, "hop_length": 64, "num_mels": 20, "width": 16, "hidden": 32, "depth": 2}
 SETTINGS = {"num_steps": 8, "batch_size": 2, "crop_s": 0.3, "checkpoint_s": 0.0}
@@ -141,3 +142,15 @@ def test_a_little_training_brings_the_mel_nearer(tmp_path: Path) -> None:
     after = measure_vocoder(run.result(), tones(4))
     assert after["mel_db"] < 0.7 * before["mel_db"]
     assert after["lsd_db"] > after["lsd_db_floor"]
+
+
+def test_a_vocoder_is_trained_on_from_a_folder_with_more_rounds(tmp_path: Path) -> None:
+    first = small()
+    first.half().save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    again = vocoder_from(str(tmp_path), rounds=1)
+    assert (again.rounds, again.spec) == (1, first.spec)
+    assert all(weights.requires_grad and weights.dtype == torch.float32 for weights in again.parameters())
+    for mine, other in zip(again.parameters(), first.parameters(), strict=True):
+        assert torch.equal(mine, other.float())
+    with pytest.raises(UsageError, match="does not exist"):
+        vocoder_from(str(tmp_path / "nowhere"), rounds=0)
