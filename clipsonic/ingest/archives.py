@@ -8,14 +8,16 @@ with its process. Price: listing reads the headers and the captions; a member is
 from __future__ import annotations
 
 import re
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from clipsonic.ingest import remote
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 
 SUFFIX = ".tar"
@@ -35,8 +37,8 @@ class Part:
     name: str
 
 
-def members_of(path: Path, suffixes: frozenset[str]) -> Iterator[tuple[Part, str | None]]:
-    """The members with one of these suffixes, in their order, with their captions.
+def members_of(path: Path | str, suffixes: frozenset[str]) -> Iterator[tuple[Part, str | None]]:
+    """The members with one of these suffixes, in their order, with their captions; of a file or of an address.
 
     An archive that ends early gives what comes before.
 
@@ -44,7 +46,7 @@ def members_of(path: Path, suffixes: frozenset[str]) -> Iterator[tuple[Part, str
         tarfile.TarError, OSError: it is no plain tar.
     """
     found, captions = [], {}
-    with tarfile.open(path, "r:") as archive:
+    with _bytes_of(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         try:
             for info in archive:
                 suffix = Path(info.name).suffix.lower()
@@ -74,20 +76,32 @@ def file_of(path: str, part: Part | None) -> Iterator[str]:
     """A path at which a decoder can read the file, or the part of an archive, while the context lasts.
 
     Raises:
-        RefusedError: unsafe_name, or decode_error where the archive ends within the part.
+        RefusedError: unsafe_name, or decode_error where the archive ends within the part or the address gives nothing.
     """
-    if part is None:
+    if part is None and not remote.is_remote(path):
         yield path
         return
-    if leads_out(part.name):
+    if part is not None and leads_out(part.name):
         raise RefusedError(RefusalReason.UNSAFE_NAME, f"the archive calls it {part.name!r}")
     nameless = _OPEN_FILES.is_dir()  # it cannot be left behind by a process that is killed
     with tempfile.TemporaryFile() if nameless else tempfile.NamedTemporaryFile(prefix="clipsonic-") as copy:
-        with Path(path).open("rb") as archive:
-            archive.seek(part.offset)
-            _copy(archive, copy, part.size)
-        copy.flush()
+        try:
+            with _bytes_of(path) as source:
+                if part is None:
+                    shutil.copyfileobj(source, copy, _COPIED_AT_ONCE)
+                else:
+                    source.seek(part.offset)
+                    _copy(source, copy, part.size)
+            copy.flush()
+        except OSError as error:
+            raise RefusedError(
+                RefusalReason.DECODE_ERROR, remote.without_addresses(f"it cannot be read: {error}")
+            ) from None
         yield str(_OPEN_FILES / str(copy.fileno())) if nameless else copy.name
+
+
+def _bytes_of(path: str) -> AbstractContextManager[IO[bytes]]:
+    return remote.opened(path) if remote.is_remote(path) else Path(path).open("rb")
 
 
 def leads_out(name: str) -> bool:

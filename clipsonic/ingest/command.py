@@ -51,7 +51,8 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="folders (searched to the bottom), media files, or manifests (.txt .csv .jsonl with path, start_s, end_s)",
+        help="folders (searched to the bottom), media files, tars of them, manifests (.txt .csv .jsonl .parquet with "
+        "path, start_s, end_s), or addresses (s3:// gs:// hf:// http://)",
     )
     parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus")
     parser.add_argument(

@@ -10,6 +10,7 @@ write them), or `Title [ID]`. A name with a start is of a piece that was cut out
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -126,10 +127,10 @@ def _found(entry: Entry, lines: dict[str, Line]) -> Line | None:
     for name in _names_of_piece(entry):
         if name in lines:
             line = lines[name]
-            return Line(line.path, line.source, caption=entry.caption, part=line.part)
+            return dataclasses.replace(line, caption=entry.caption)
     if (whole := lines.get(entry.id)) is None:
         return None
-    return Line(whole.path, whole.source, entry.start_s or None, entry.end_s, entry.caption, whole.part)
+    return dataclasses.replace(whole, start_s=entry.start_s or None, end_s=entry.end_s, caption=entry.caption)
 
 
 def _names_of_piece(entry: Entry) -> Iterator[str]:

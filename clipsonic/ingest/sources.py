@@ -7,22 +7,18 @@ Price: one walk of the folders; no file is opened but manifests and tars.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
-import math
 import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
-from clipsonic.ingest import archives
+from clipsonic.ingest import archives, remote
 from clipsonic.ingest.archives import Part
+from clipsonic.ingest.manifests import caption_of, interval_of, rows_of
 from clipsonic.ingest.segments import Job
 
 MEDIA_SUFFIXES = frozenset(
@@ -33,8 +29,6 @@ MEDIA_SUFFIXES = frozenset(
     )
 )
 MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
-_COLUMNS = ("path", "start_s", "end_s", "caption")
-"""Of a manifest without a header."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,12 @@ class Line:
     end_s: float | None = None
     caption: str | None = None
     part: Part | None = None
+    url: str | None = None
+
+    @property
+    def place(self) -> str:
+        """What the bytes are read from: an address, or an absolute path."""
+        return self.url or str(self.path.absolute())
 
 
 def list_jobs(sources: Sequence[str | Path]) -> list[Job]:
@@ -54,8 +54,9 @@ def list_jobs(sources: Sequence[str | Path]) -> list[Job]:
 
     Args:
         sources: folders (searched to the bottom for media suffixes and tars, sorted; hidden names are left out), media
-            files, tars of them (captions as KEY.txt), or manifests (.txt: a path a line; .csv, .parquet: columns path,
-            start_s, end_s, caption; .jsonl: objects with these).
+            files, tars of them (captions as KEY.txt), manifests (.txt: a path a line; .csv, .parquet: columns path,
+            start_s, end_s, caption; .jsonl: objects with these), or addresses (s3://, gs://, hf://: all that is below;
+            http(s)://: one file).
 
     Raises:
         UsageError: a source is missing, a folder holds no media file, a manifest is malformed, nothing is listed.
@@ -63,9 +64,10 @@ def list_jobs(sources: Sequence[str | Path]) -> list[Job]:
     names = RootNames()
     jobs: dict[tuple[str, int, float | None, float | None], Job] = {}
     for source in sources:
-        for line in _lines_of(Path(source), names):
+        is_remote = isinstance(source, str) and remote.is_remote(source)
+        for line in _lines_of_url(str(source), names) if is_remote else _lines_of(Path(source), names):
             offset = line.part.offset if line.part else 0
-            place = (os.path.realpath(line.path), offset, line.start_s, line.end_s)
+            place = (line.url or os.path.realpath(line.path), offset, line.start_s, line.end_s)
             jobs.setdefault(place, job_of(line))
     if not jobs:
         raise UsageError("nothing is listed: give a folder, a media file or a manifest")
@@ -76,8 +78,7 @@ def job_of(line: Line) -> Job:
     source_id = _hash_of(line.source)
     interval = "" if line.start_s is None and line.end_s is None else f"\x1f{line.start_s}\x1f{line.end_s}"
     entry_id = _hash_of(line.source + interval) if interval else source_id
-    path = str(line.path.absolute())
-    return Job(path, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption, line.part)
+    return Job(line.place, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption, line.part)
 
 
 def _hash_of(text: str) -> str:
@@ -91,9 +92,17 @@ class RootNames:
         self._names: dict[str, str] = {}
 
     def of(self, folder: Path) -> str:
+        """The name of a folder."""
         real = os.path.realpath(folder)
+        return self._name(real, Path(real).name)
+
+    def of_url(self, url: str) -> str:
+        """The name of what is at an address; nothing else of the address gets into a corpus."""
+        return self._name(url, remote.name_of(url))
+
+    def _name(self, real: str, last: str) -> str:
         if real not in self._names:
-            name = _printable(Path(real).name or "root")
+            name = _printable(last or "root")
             taken = set(self._names.values())
             choices = (name if number == 1 else f"{name}~{number}" for number in range(1, len(taken) + 2))
             self._names[real] = next(choice for choice in choices if choice not in taken)
@@ -110,16 +119,32 @@ def _lines_of(source: Path, names: RootNames) -> Iterator[Line]:
     return _lines_of_file(source, f"{names.of(source.parent)}/{_printable(source.name)}")
 
 
-def _lines_of_file(path: Path, source: str) -> Iterator[Line]:
+def _lines_of_url(url: str, names: RootNames) -> Iterator[Line]:
+    """All media files and tars below an address."""
+    found = remote.list_files(url)
+    one_file = len(found) == 1 and found[0][0] == url
+    root = names.of_url(url.rstrip("/").rpartition("/")[0] if one_file else url)
+    wanted = [(place, name) for place, name in found if one_file or _is_media(name)]
+    if not wanted:
+        raise UsageError(f"source {url!r} holds no media file among {len(found)}: give a folder with videos")
+    for place, name in wanted:
+        yield from _lines_of_file(Path(name), f"{root}/{_printable(name)}", place)
+
+
+def _lines_of_file(path: Path, source: str, url: str | None = None) -> Iterator[Line]:
     """The file itself or, of a tar, its videos; a tar that cannot be read stands for itself and is refused later."""
     if path.suffix.lower() == archives.SUFFIX:
         try:
-            for part, caption in archives.members_of(path, MEDIA_SUFFIXES):
-                yield Line(path, f"{source}/{_printable(part.name)}", caption=caption, part=part)
+            for part, caption in archives.members_of(url or path, MEDIA_SUFFIXES):
+                yield Line(path, f"{source}/{_printable(part.name)}", caption=caption, part=part, url=url)
             return
         except (tarfile.TarError, OSError):
             pass
-    yield Line(path, source)
+    yield Line(path, source, url=url)
+
+
+def _is_media(name: str) -> bool:
+    return Path(name).suffix.lower() in (*MEDIA_SUFFIXES, archives.SUFFIX)
 
 
 def lines_of_folder(folder: Path, names: RootNames) -> Iterator[Line]:
@@ -145,7 +170,7 @@ def _walk(folder: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in (*MEDIA_SUFFIXES, archives.SUFFIX):
+            if not name.startswith(".") and _is_media(name):
                 yield Path(here) / name
 
 
@@ -155,7 +180,7 @@ def _printable(name: str) -> str:
 
 
 def _lines_of_manifest(manifest: Path, names: RootNames) -> Iterator[Line]:
-    rows = _rows_of(manifest)
+    rows = rows_of(manifest)
     empty = True
     for number, row in rows:
         empty = False
@@ -164,83 +189,26 @@ def _lines_of_manifest(manifest: Path, names: RootNames) -> Iterator[Line]:
         raise UsageError(f"manifest {str(manifest)!r} lists nothing: give one path a line")
 
 
-def _rows_of(manifest: Path) -> Iterator[tuple[int, Any]]:
-    """(number of the line, row) of a manifest, by its suffix."""
-    suffix = manifest.suffix.lower()
-    if suffix == ".parquet":
-        return _rows_of_parquet(manifest)
-    try:
-        text = manifest.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"manifest {str(manifest)!r} cannot be read as UTF-8 text: {error}") from None
-    return {".txt": _rows_of_txt, ".csv": _rows_of_csv, ".jsonl": _rows_of_jsonl}[suffix](text)
-
-
-def _rows_of_parquet(manifest: Path) -> Iterator[tuple[int, Any]]:
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        file = parquet.ParquetFile(manifest)
-        columns = [name for name in _COLUMNS if name in file.schema_arrow.names]
-        rows = (row for batch in file.iter_batches(columns=columns) for row in batch.to_pylist())
-        yield from enumerate(rows, start=1)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise UsageError(f"manifest {str(manifest)!r} cannot be read as Parquet: {error}") from None
-
-
-def _rows_of_txt(text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            cells = line.strip().split("\t")
-            yield number, dict(zip_longest(_COLUMNS, cells))
-
-
-def _rows_of_csv(text: str) -> Iterator[tuple[int, Any]]:
-    header = next(csv.reader(io.StringIO(text)), [])
-    if "path" in (cell.strip() for cell in header):
-        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    else:
-        reader = csv.DictReader(io.StringIO(text), fieldnames=_COLUMNS, skipinitialspace=True)
-    for row in reader:
-        yield reader.line_num, {name and name.strip(): cell for name, cell in row.items()}
-
-
-def _rows_of_jsonl(text: str) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError:
-                yield number, None
-
-
 def _line_of_row(row: Any, manifest: Path, number: int, names: RootNames) -> Line:
     where = f"manifest {str(manifest)!r}, line {number}"
     if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"].strip():
         raise UsageError(f"{where}: no path; a line needs one, and may have start_s and end_s")
     if None in row:
         raise UsageError(f"{where}: {row[None]!r} stands beyond the last column; put a caption with commas in quotes")
+    if remote.is_remote(row["path"].strip()):
+        return _line_of_url(row, where, names)
     path = manifest.parent / row["path"].strip()
-    start_s, end_s = (_seconds_of(row.get(name), f"{where}: {name}") for name in ("start_s", "end_s"))
-    if end_s is not None and end_s <= (start_s or 0.0):
-        raise UsageError(f"{where}: end_s {end_s:g} must be above start_s {start_s or 0.0:g}")
+    start_s, end_s = interval_of(row, where)
     try:
         inner = path.resolve().relative_to(manifest.parent.resolve()).as_posix()
         source = f"{names.of(manifest.parent)}/{_printable(inner)}"
     except ValueError:  # outside of the manifest's folder
         source = f"{names.of(path.parent)}/{_printable(path.name)}"
-    caption = row.get("caption")
-    return Line(path, source, start_s or None, end_s, caption if isinstance(caption, str) and caption.strip() else None)
+    return Line(path, source, start_s, end_s, caption_of(row))
 
 
-def _seconds_of(value: Any, where: str) -> float | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not 0.0 <= seconds < math.inf:
-        raise UsageError(f"{where} is {value!r}: give seconds, 0 or more")
-    return seconds
+def _line_of_url(row: Any, where: str, names: RootNames) -> Line:
+    url = row["path"].strip()
+    start_s, end_s = interval_of(row, where)
+    source = f"{names.of_url(url.rpartition('/')[0])}/{_printable(remote.name_of(url))}"
+    return Line(Path(remote.name_of(url)), source, start_s, end_s, caption_of(row), url=url)

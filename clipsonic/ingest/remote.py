@@ -1,0 +1,94 @@
+"""Sources that are not on this machine: object stores, hubs and web servers, through fsspec.
+
+Guarantee: only the protocols named here are ever opened, whatever a list or a manifest says (no command, no `pipe:`);
+credentials are those that the store's own library finds, and never stand in a corpus. Price: a file is copied once, to
+a nameless temporary file, and is gone when its records are cut.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+from clipsonic.errors import UsageError
+
+PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "http": "aiohttp", "https": "aiohttp"}
+"""What can be read, and the package that fsspec needs for it."""
+_WEB = ("http", "https")
+_READ_AHEAD = 2**20
+_ADDRESS = re.compile(r"\w+://[^\s'\")>]*")
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source is an address and no path.
+
+    Raises:
+        UsageError: an address of a protocol that is not read.
+    """
+    protocol, separator, _ = source.partition("://")
+    if not separator:
+        return False
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"source {source!r}: {protocol}:// is not read: give a path, or {', '.join(PROTOCOLS)}")
+    return True
+
+
+def list_files(url: str) -> list[tuple[str, str]]:
+    """(address, name below `url`) of all files below an address, sorted by name; of a file, itself with its last part.
+
+    Raises:
+        UsageError: nothing is there, or the store's package is missing or refuses.
+    """
+    if urlsplit(url).scheme in _WEB:  # a web server lists no folders
+        return [(url, name_of(url))]
+    filesystem, root = _filesystem(url)
+    try:
+        found = sorted(filesystem.find(root))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"source {url!r} cannot be listed ({error}): check address and credentials") from None
+    if not found:
+        raise UsageError(f"source {url!r} holds no file: give a folder or a file that is there")
+    root = root.rstrip("/")
+    return [(filesystem.unstrip_protocol(path), path[len(root) :].strip("/") or name_of(path)) for path in found]
+
+
+def name_of(url: str) -> str:
+    """The last part of an address without escapes; a query, which may be a secret or an id, becomes a short hash."""
+    parts = urlsplit(url)
+    name = unquote(parts.path.rstrip("/").rpartition("/")[2]) or "root"
+    return f"{name}~{blake2b(parts.query.encode(), digest_size=4).hexdigest()}" if parts.query else name
+
+
+def without_addresses(words: str) -> str:
+    """An error's words without the addresses in them."""
+    return _ADDRESS.sub("its address", words)
+
+
+@contextmanager
+def opened(url: str) -> Iterator[IO[bytes]]:
+    """The bytes at an address, to be read from the front (from anywhere where the store allows).
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+        UsageError: the store's package is missing.
+    """
+    filesystem, path = _filesystem(url)
+    web = {"block_size": 0} if urlsplit(url).scheme in _WEB else {"block_size": _READ_AHEAD}
+    with filesystem.open(path, "rb", **web) as file:
+        yield file
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    protocol = url.partition("://")[0]
+    try:
+        filesystem, path = url_to_fs(url)
+    except ImportError:
+        package = PROTOCOLS.get(protocol, "fsspec")
+        raise UsageError(f"source {url!r} needs the package {package}: pip install {package}") from None
+    return filesystem, path

@@ -1,0 +1,112 @@
+"""Sources behind addresses: read from a real web server, listed from a store, and nothing else is ever opened."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import makers_ingest as makers
+import numpy as np
+import pytest
+
+from clipsonic.errors import UsageError
+from clipsonic.ingest import remote
+from clipsonic.ingest.run import IngestOptions, ingest
+from clipsonic.ingest.sources import list_jobs
+from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
+from clipsonic.specs import CorpusSpec
+
+OPTIONS = IngestOptions(spec=CorpusSpec(16000, 2.0, 1.0), workers=2, timeout_s=15.0)
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder; what is called stalled is promised and never sent."""
+
+    def do_GET(self) -> None:
+        if "stalled" not in self.path:
+            return super().do_GET()
+        self.send_response(200)
+        self.send_header("Content-Length", "100000")
+        self.end_headers()
+        self.wfile.write(b"\0" * 100)
+        self.wfile.flush()
+        time.sleep(90)
+        return None
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    folder = tmp_path / "served" / "clips"
+    folder.mkdir(parents=True)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, directory=str(folder.parent)))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_address[1]}/clips"
+    server.shutdown()
+    server.server_close()
+
+
+def records_of(folder: Path) -> list[np.ndarray]:
+    return [record.wave for shard in CorpusIndex.load(folder).shards for record in read_shard(folder / shard["name"])]
+
+
+@pytest.mark.slow
+def test_a_manifest_of_addresses_gives_what_the_files_give_and_a_stalled_server_is_a_timeout(
+    served: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder, url = served
+    makers.make_video(folder / "a.mp4")
+    lines = [f"{url}/a.mp4", f"{url}/a.mp4?token=secret", f"{url}/missing.mp4", f"{url}/stalled.mp4", f"{url}/a.mp4"]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    result = ingest([tmp_path / "list.txt"], tmp_path / "out", OPTIONS, embedder=makers.DoubleEmbedder())
+    assert [(outcome.source.partition("~")[0], outcome.reason) for outcome in result.outcomes] == [
+        ("clips/a.mp4", None), ("clips/a.mp4", None), ("clips/missing.mp4", "decode_error"),
+        ("clips/stalled.mp4", "timeout"),
+    ]  # fmt: skip
+    assert len({outcome.source for outcome in result.outcomes}) == 4
+    ingest([folder / "a.mp4"], tmp_path / "local", OPTIONS, embedder=makers.DoubleEmbedder())
+    assert np.array_equal(records_of(tmp_path / "out")[0], records_of(tmp_path / "local")[0])
+    stored = "".join(path.read_text() for path in (tmp_path / "out").rglob("*.json*") if path.suffix != ".gz")
+    assert "127.0.0.1" not in stored
+    assert "secret" not in stored + str(corpus_facts(tmp_path / "out"))
+
+
+def test_a_store_is_listed_to_the_bottom_and_only_media_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(remote.PROTOCOLS, "memory", "fsspec")
+    store = fsspec.filesystem("memory")
+    for name in ("b.mp4", "deep/er/a.mkv", "notes.txt"):
+        store.pipe(f"/bucket/videos/{name}", b"x")
+    jobs = list_jobs(["memory://bucket/videos"])
+    assert [job.source for job in jobs] == ["videos/b.mp4", "videos/deep/er/a.mkv"]
+    assert all(job.path.startswith("memory://") for job in jobs)
+    with pytest.raises(UsageError, match="holds no media file among 1"):
+        list_jobs(["memory://bucket/videos/notes.txt/"])
+    with pytest.raises(UsageError, match="holds no file"):
+        list_jobs(["memory://bucket/nothing"])
+
+
+@pytest.mark.parametrize("source", ["pipe://touch pwned", "ftp://host/a.mp4", "file:///etc/passwd", "github://a/b"])
+def test_other_protocols_are_refused_wherever_they_stand(source: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"is not read: give a path, or s3, gs, hf, http, https"):
+        list_jobs([source])
+    (tmp_path / "list.txt").write_text(source)
+    with pytest.raises(UsageError, match="is not read"):
+        list_jobs([tmp_path / "list.txt"])
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_package(url: str) -> Any:
+        raise ImportError(url)
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", no_package)
+    with pytest.raises(UsageError, match="needs the package s3fs: pip install s3fs"):
+        list_jobs(["s3://bucket/videos"])
