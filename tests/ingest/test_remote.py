@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
+import tarfile
 import threading
 import time
 from collections.abc import Iterator
@@ -110,3 +112,39 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fsspec.core.url_to_fs", no_package)
     with pytest.raises(UsageError, match="needs the package s3fs: pip install s3fs"):
         list_jobs(["s3://bucket/videos"])
+
+
+@pytest.mark.slow
+def test_a_real_s3_server_gives_what_the_folder_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and a tar in a bucket of a server on this machine, read by the decoding processes."""
+    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("s3fs")
+    from moto.server import ThreadedMotoServer
+
+    folder = tmp_path / "videos"
+    (folder / "deep").mkdir(parents=True)
+    makers.make_video(folder / "a.mp4")
+    makers.make_video(folder / "deep" / "b.mkv")
+    with tarfile.open(folder / "packed.tar", "w") as archive:
+        archive.add(folder / "a.mp4", "0001.mp4")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        store = boto3.client("s3")
+        store.create_bucket(Bucket="bucket")
+        for path in sorted(folder.rglob("*.*")):
+            store.upload_file(str(path), "bucket", f"videos/{path.relative_to(folder).as_posix()}")
+        options = dataclasses.replace(OPTIONS, timeout_s=60.0)
+        ingest(["s3://bucket/videos"], tmp_path / "s3", options, embedder=makers.DoubleEmbedder())
+    finally:
+        server.stop()
+    ingest([folder], tmp_path / "local", options, embedder=makers.DoubleEmbedder())
+    shards = [(tmp_path / name / "shard-000000.tar").read_bytes() for name in ("s3", "local")]
+    assert shards[0] == shards[1]
+    assert CorpusIndex.load(tmp_path / "s3").num_records == 6
