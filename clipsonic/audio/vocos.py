@@ -2,9 +2,10 @@
 
 Beyond Vocos, the wave is led back to the mel it was asked for: its spectrum is taken again, each bin scaled by what its
 bands lack, and inverted, a round as in Griffin-Lim that starts from learned phases and is trained through.
-Guarantee: deterministic, exactly F * hop samples in [-1, 1], a batch gives what its items give alone; the mel space is
-part of the config, so weights never meet another one's mels. Price: it knows the kind of sound it was trained on; about
-10 ms of one core per second of sound at the default size, and 3 ms per round.
+Guarantee: deterministic, exactly F * hop samples in [-1, 1] (scaled down where louder, not clipped), a batch gives
+what its items give alone; the mel space is part of the config, so weights never meet mels of another.
+Price: it knows the kind of sound it was trained on; about 10 ms of one core per second of sound at the default size,
+and 3 ms per round.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         spec = self.spec
         if log_mel.ndim != 3 or log_mel.shape[1] != spec.num_mels or log_mel.shape[2] < 1:
             raise SpecError(f"log-mel of shape {tuple(log_mel.shape)} must be (B, {spec.num_mels}, F), F at least 1")
-        return self.wave(log_mel).clamp(-1.0, 1.0)
+        wave_BT = self.wave(log_mel)
+        return wave_BT / wave_BT.abs().amax(dim=1, keepdim=True).clamp_min(1.0)
 
     def wave(self, log_mel_BMF: Tensor) -> Tensor:
         """log_mel (B, M, F) to waves (B, F * hop) that may leave [-1, 1], as training needs them."""
