@@ -1,7 +1,8 @@
 """The decoding process: takes jobs from a pipe, sends segments back, and may be killed at any time.
 
 Guarantee: whatever a file does to the decoder stays in this process; it ends by itself when its parent is gone.
-Price: half a second to start; imports NumPy, PyAV, Pillow, soxr and, when a file wants it, decord; never torch.
+Price: a second to start; imports NumPy, SciPy's filters, PyAV, Pillow, soxr and, when a file wants it, decord; never
+torch.
 
 What is sent: ("ready",) once; then per job any number of ("segment", Segment) and at last ("done", None, None) or
 ("refused", reason, detail).
@@ -28,6 +29,8 @@ def main(pipe: int, parent: int, memory_mb: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _use_one_arena()
+    import pyloudnorm  # noqa: F401  # its second of importing is no file's fault
+
     from clipsonic.ingest import segments
 
     _quiet_decoders()

@@ -28,7 +28,7 @@ from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
 from clipsonic.specs import CorpusSpec
 
 SPEC = CorpusSpec(16000, 1.0, 0.5)
-OPTIONS = IngestOptions(spec=SPEC, shard_files=3, workers=1, timeout_s=3.0)
+OPTIONS = IngestOptions(spec=SPEC, shard_files=3, workers=1, timeout_s=30.0)
 
 
 def bytes_of(folder: Path) -> dict[str, str]:
