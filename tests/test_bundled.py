@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from clipsonic.cli import main
+from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.resources import bundled_path
 
 SEED = 770_078
@@ -64,3 +65,14 @@ def test_on_scenes_that_no_card_used_the_figures_of_the_card_hold(tmp_path: Path
         deviation = (share * (1 - share) / count + share * (1 - share) / 60) ** 0.5  # the card's rows have 60 at least
         print(f"{row}: {rows[row]['accuracy']['value']:.3f}, card {share:.3f}, {count} sounds")
         assert rows[row]["accuracy"]["value"] >= share - 3 * deviation
+
+
+def test_only_the_parts_that_a_kind_of_prompt_needs_are_loaded() -> None:
+    pipeline = ClipSonicPipeline.from_pretrained("tiny")
+    pipeline.load_parts("embeds")
+    assert (pipeline._clip, pipeline._prior) == (None, None)
+    pipeline.load_parts("image")
+    assert pipeline._clip is not None
+    assert pipeline._prior is None
+    pipeline.load_parts("text")
+    assert pipeline._prior is not None

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     kind = check_options(args)
     prompt, left_s = read_prompt(kind, args)
     pipeline = load_pipeline(args)
+    pipeline.load_parts(kind, args.closer)
     loaded = time.perf_counter()
     duration_s = duration_of(args, pipeline.segment.seconds, left_s)
     outputs = make_sounds(pipeline, {kind: prompt}, duration_s, args)

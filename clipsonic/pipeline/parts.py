@@ -126,6 +126,19 @@ class WithParts:
         saved.check_fingerprint("bank", bank.fingerprint, self.segment)
         self._bank = bank
 
+    def load_parts(self, kind: str, closer: str = "auto") -> None:
+        """Load now what prompts of this kind (text, image, video, frames, embeds) need: the first sound waits for less.
+
+        Raises:
+            UsageError: an unknown closer.
+            CheckpointError, FingerprintError, SpecError: a part that is damaged or of another space.
+        """
+        assert self.vocoder is not None
+        if kind != "embeds":
+            assert self.clip is not None
+        if kind == "text":
+            self._closing_parts(self._closer_name(closer))
+
     def why_no_closer(self, name: str) -> str | None:
         """Why this pipeline cannot close the gap that way, as a sentence, or None."""
         return why_not(name, *self._closing_parts(name))
