@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         words = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
         message += f"\nrefused: {words} (see {args.out}/{REFUSED_NAME})"
     if result.num_missing:
-        message += f"\nof the list {result.num_missing} videos are not in the folders (see {args.out}/{MISSING_NAME})"
+        message += f"\nmissing: {result.num_missing} of {len(entries or ())} listed (see {args.out}/{MISSING_NAME})"
     return {
         "message": message,
         "missing": result.num_missing,

@@ -22,7 +22,7 @@ from typing import Any
 
 from clipsonic.errors import UsageError
 from clipsonic.ingest.segments import Job
-from clipsonic.ingest.sources import Line, RootNames, job_of, lines_of_folder
+from clipsonic.ingest.sources import Line, RootNames, jobs_of, lines_of_folder
 
 KINDS = ("csv", "json_by_label")
 COLUMNS = ("id", "start_s", "end_s", "caption", "split", "ignored")
@@ -99,21 +99,16 @@ def jobs_of_list(folders: Sequence[str | Path], entries: Sequence[Entry]) -> tup
             raise UsageError(f"source {str(folder)!r} is no folder: with --list, give folders of videos")
         for line in lines_of_folder(folder, names):
             lines.setdefault(_name_in_lists(line), line)
-    jobs: dict[Job, None] = {}  # in order, each once
-    missing = []
-    for entry in entries:
-        found = _found(entry, lines)
-        if found is None:
-            missing.append(entry)
-        else:
-            jobs[job_of(found)] = None
+    found = [_found(entry, lines) for entry in entries]
+    missing = [entry for entry, line in zip(entries, found, strict=True) if line is None]
+    jobs = jobs_of(line for line in found if line is not None)
     if not jobs:
         example = f"{entries[0].id}.mp4"
         raise UsageError(
             f"none of the {len(entries)} listed videos is in {', '.join(map(str, folders))}: "
             f"name the files by their ids, such as {example}"
         )
-    return list(jobs), missing
+    return jobs, missing
 
 
 def _name_in_lists(line: Line) -> str:
@@ -151,9 +146,10 @@ def _entries_of_csv(text: str, path: Path, layout: ListFormat) -> Iterator[Entry
         if not row or not row[0].strip() or row[0].lstrip().startswith("#"):
             continue
         where = f"--list {path}, line {reader.line_num}"
-        if len(row) < len(layout.columns):
-            raise UsageError(f"{where}: {len(row)} columns, the recipe needs {', '.join(layout.columns)}")
-        cells = {name: cell.strip() for name, cell in zip(layout.columns, row, strict=False) if name != "ignored"}
+        if len(row) != len(layout.columns):
+            wanted = ", ".join(layout.columns)
+            raise UsageError(f"{where}: {len(row)} columns, the recipe is for {len(layout.columns)}: {wanted}")
+        cells = {name: cell.strip() for name, cell in zip(layout.columns, row, strict=True)}
         start_s, end_s = (_seconds(cells.get(name), f"{where}: {name}") for name in ("start_s", "end_s"))
         if start_s is not None and end_s is None:
             end_s = start_s + layout.seconds

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,6 @@ class Line:
     part: Part | None = None
     url: str | None = None
 
-    @property
-    def place(self) -> str:
-        """What the bytes are read from: an address, or an absolute path."""
-        return self.url or str(self.path.absolute())
-
 
 def list_jobs(sources: Sequence[str | Path]) -> list[Job]:
     """All that the sources list, in order; what is listed twice counts once.
@@ -62,23 +57,28 @@ def list_jobs(sources: Sequence[str | Path]) -> list[Job]:
         UsageError: a source is missing, a folder holds no media file, a manifest is malformed, nothing is listed.
     """
     names = RootNames()
-    jobs: dict[tuple[str, int, float | None, float | None], Job] = {}
-    for source in sources:
-        is_remote = isinstance(source, str) and remote.is_remote(source)
-        for line in _lines_of_url(str(source), names) if is_remote else _lines_of(Path(source), names):
-            offset = line.part.offset if line.part else 0
-            place = (line.url or os.path.realpath(line.path), offset, line.start_s, line.end_s)
-            jobs.setdefault(place, job_of(line))
+    jobs = jobs_of(line for source in sources for line in _lines_of(source, names))
     if not jobs:
         raise UsageError("nothing is listed: give a folder, a media file or a manifest")
+    return jobs
+
+
+def jobs_of(lines: Iterable[Line]) -> list[Job]:
+    """A job for each line, in order; the same seconds of the same bytes are taken once, as they are listed first."""
+    jobs: dict[tuple[str, int, float | None, float | None], Job] = {}
+    for line in lines:
+        offset = line.part.offset if line.part else 0
+        place = (line.url or os.path.realpath(line.path), offset, line.start_s, line.end_s)
+        jobs.setdefault(place, _job_of(line))
     return list(jobs.values())
 
 
-def job_of(line: Line) -> Job:
+def _job_of(line: Line) -> Job:
     source_id = _hash_of(line.source)
     interval = "" if line.start_s is None and line.end_s is None else f"\x1f{line.start_s}\x1f{line.end_s}"
     entry_id = _hash_of(line.source + interval) if interval else source_id
-    return Job(line.place, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption, line.part)
+    path = line.url or str(line.path.absolute())
+    return Job(path, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption, line.part)
 
 
 def _hash_of(text: str) -> str:
@@ -109,7 +109,10 @@ class RootNames:
         return self._names[real]
 
 
-def _lines_of(source: Path, names: RootNames) -> Iterator[Line]:
+def _lines_of(given: str | Path, names: RootNames) -> Iterator[Line]:
+    if isinstance(given, str) and remote.is_remote(given):
+        return _lines_of_url(given, names)
+    source = Path(given)
     if source.is_dir():
         return lines_of_folder(source, names)
     if not os.path.lexists(source):

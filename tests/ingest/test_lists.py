@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def test_the_bundled_recipes_read_their_publishers_lists(tmp_path: Path) -> None
     [
         ("vggsound", VGGSOUND, "val", "no split 'val': it has test, train"),
         ("vggsound", AUDIOSET.replace("30.000", "thirty"), None, "start_s is 'thirty'"),
-        ("vggsound", "id-only\n", None, "1 columns, the recipe needs id, start_s, caption, split"),
+        ("vggsound", "id-only\n", None, "1 columns, the recipe is for 4: id, start_s, caption, split"),
+        ("vggsound", "id,1,dog barking, howling,train\n", None, "5 columns, the recipe is for 4"),
         ("audioset", "# nothing\n", None, "lists nothing"),
         ("music", "[]", None, "is not"),
     ],
@@ -89,6 +91,9 @@ def test_two_intervals_of_one_video_are_two_jobs_and_what_is_not_listed_is_none(
     listed = [Entry("aaaaaaaaaaa", 0.0, 10.0), Entry("aaaaaaaaaaa", 20.0, 30.0), Entry("aaaaaaaaaaa", 0.0, 10.0)]
     jobs, _ = jobs_of_list([tmp_path], listed)
     assert [(job.start_s, job.end_s) for job in jobs] == [(None, 10.0), (20.0, 30.0)]
+    labelled = [dataclasses.replace(listed[0], caption=label) for label in ("cello", "guitar")]
+    jobs, _ = jobs_of_list([tmp_path], labelled)
+    assert [job.caption for job in jobs] == ["cello"]
     with pytest.raises(UsageError, match=r"none of the 1 listed videos is in .*such as zzz\.mp4"):
         jobs_of_list([tmp_path], [Entry("zzz")])
 
@@ -105,7 +110,7 @@ def test_the_command_takes_what_is_there_and_names_what_is_missing(
     assert main([*command, "--recipe", "vggsound"]) == 2
     assert "give both, such as --recipe vggsound --list vggsound.csv" in capsys.readouterr().err
     assert main([*command, "--recipe", "vggsound", "--list", str(tmp_path / "list.csv"), "--split", "train"]) == 0
-    assert "of the list 1 videos are not in the folders" in capsys.readouterr().out
+    assert "missing: 1 of 2 listed" in capsys.readouterr().out
     assert [item["start_s"] for item in corpus_facts(out)] == [1.0]
     missing = [json.loads(line) for line in (out / "missing.jsonl").read_text().splitlines()]
     assert missing == [{"id": "KLMNOPQRSTU", "start_s": 0.0, "end_s": 10.0, "caption": "rain", "split": "train"}]
