@@ -183,7 +183,7 @@ class _Scan:
         self.pictures.append(pts)
         if packet.is_keyframe:
             self.keys.append(pts)
-        if self._packets is not None and self._packets.is_reference(bytes(packet)):
+        if self._packets is not None and self._packets.is_reference(packet):
             self.references.append(pts)
         return pts * self.picture_base
 
