@@ -45,7 +45,7 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         rounds: how often the wave is led back to its mel; each sees n_fft / hop columns further.
 
     Raises:
-        SpecError: an impossible mel space.
+        SpecError: an impossible mel space, or fewer rounds than none.
     """
 
     filterbank: Tensor
@@ -70,6 +70,8 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
     ) -> None:
         super().__init__()
         self.spec = MelSpec(sample_rate_hz, n_fft, hop_length, num_mels, f_min_hz, f_max_hz, log_floor)
+        if rounds < 0:
+            raise SpecError(f"rounds {rounds} must be 0 or more: change it")
         self.rounds, bins = rounds, n_fft // 2 + 1
         self.columns_in = nn.Conv1d(num_mels, width, _KERNEL, padding=_KERNEL // 2)
         self.norm_in = nn.LayerNorm(width)

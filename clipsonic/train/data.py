@@ -77,8 +77,10 @@ def open_data(corpus: Path, segment: SegmentSpec, config: TrainConfig) -> TrainD
 
 def _notes(loader: SegmentLoader, wanted: int, segment: SegmentSpec) -> list[str]:
     report, notes = loader.report, []
-    words = {"too_short": f"shorter than {segment.seconds:g} s", "silent": "silent", "filtered": "filtered out"}
-    words["duplicate"] = "near-duplicates"
+    words = {
+        "too_short": f"shorter than {segment.seconds:g} s", "silent": "silent",
+        "filtered": "filtered out", "duplicate": "near-duplicates",
+    }  # fmt: skip
     if left_out := [f"{report[name]} {word}" for name, word in words.items() if report[name]]:
         notes.append(f"left out records: {', '.join(left_out)}")
     if loader.batch_size < wanted:

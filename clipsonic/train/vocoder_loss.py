@@ -36,7 +36,8 @@ def spectral_loss(made_BT: Tensor, true_BT: Tensor, resolutions: tuple[tuple[int
 def mel_loss(log_mel: LogMel, made_BT: Tensor, true_BMF: Tensor) -> Tensor:
     """Mean distance of log-mels, plus that of what stands out of 60 dB below each sound's loudest cell, a scalar.
 
-    The second part is what is heard at any playback level; cells that both sides have below it cost nothing.
+    The second part is what is heard at any playback level, and what the soundstage's judge looks at; cells that both
+    sides have below it cost nothing.
     """
     made_BMF = log_mel(made_BT)
     least_B11 = true_BMF.amax(dim=(1, 2), keepdim=True) - _HEARD_RANGE

@@ -80,7 +80,8 @@ def measure_saved(folder: Path, banks: list[Bank]) -> dict[str, dict[str, float]
 
 
 def _banks(args: argparse.Namespace, vocoder: Vocos, settings: VocoderSettings) -> list[Bank]:
-    rate_hz, num_samples = vocoder.spec.sample_rate_hz, round(settings.crop_s * args.sample_rate_hz)
+    rate_hz = vocoder.spec.sample_rate_hz
+    num_samples = round(settings.crop_s * rate_hz)
     banks = [corpus_bank(Path(args.corpus), rate_hz, num_samples, _VAL_SHARE, args.max_hours)]
     if args.real_audio:
         banks.append(real_bank(Path(args.real_audio), rate_hz, num_samples, _VAL_SHARE))

@@ -68,6 +68,11 @@ def test_each_round_leads_the_wave_nearer_to_its_mel():
     assert errors[0] > 2 * errors[1] > 2 * errors[2]
 
 
+def test_fewer_rounds_than_none_are_refused():
+    with pytest.raises(SpecError, match="rounds -1 must be 0 or more"):
+        small(rounds=-1)
+
+
 @torch.no_grad()
 def test_a_sound_too_short_to_be_reflected_is_made_without_rounds():
     mel = noise(1, 20, 1) - 4.0
