@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Rebuild everything that is bundled from nothing, by the ordinary commands: CLIP and prior, the sound model, the vocoder.
 #
-#   scripts/train_bundled.sh [WORK_FOLDER]      default out/bundled; several hours on 2 cores without a GPU
+#   scripts/train_bundled.sh [WORK_FOLDER] [RECORDINGS]      default out/bundled; several hours on 2 cores without a GPU;
+#                                                            RECORDINGS is for the vocoder
 #
 # An interrupted run continues. The judge is not touched: it is retrained only when the synthesis changes
 # (scripts/train_judge). A bundled file is replaced only when the new one measures better: compare by git diff.
@@ -9,4 +10,4 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/train_bundled_clip_prior.sh "${1:-out/bundled}"
 scripts/train_bundled_pipeline.sh "${1:-out/bundled}"
-scripts/train_bundled_vocoder.sh "${1:-out/bundled}"
+scripts/train_bundled_vocoder.sh "${1:-out/bundled}" "${2:-}"
