@@ -1,8 +1,8 @@
 """Records that are copies of earlier ones, by the hashes that ingest stores: re-uploads, re-encodings, other sizes.
 
 Guarantee: a pure function of the facts; a pair whose sounds' hashes differ in at most 3 of 64 bits is always found,
-one of up to 6 nearly always; a copy that begins elsewhere is not found. Price: about 3 microseconds per record, and
-more where many sounds are alike; 100 bytes of memory each.
+one of up to 6 nearly always; a copy that begins elsewhere is not found. Price: about 15 microseconds per record, and
+more where many sounds are alike; a list entry in four buckets each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A filter over the facts of records, written as an expression: `lufs > -50 and still_share < 0.9`.
 
 Guarantee: an expression can only look at facts and compare, reckon and combine them (simpleeval: no import, no
-assignment, no file), and its mistakes are said in one sentence before anything is trained. Price: about 20
+assignment, no file), and its mistakes are said in one sentence before anything is trained. Price: about 4
 microseconds per record.
 """
 
@@ -31,7 +31,8 @@ def keep_where(expression: str) -> Callable[[dict[str, Any]], bool]:
         ast.parse(expression.strip(), mode="eval")  # no statement: simpleeval would pass over an assignment
         parsed = evaluator.parse(expression)
     except (*_MISTAKES, FeatureNotAvailable) as error:
-        raise UsageError(f"filter {expression!r} is not an expression ({error}): write one {_EXAMPLE}") from None
+        words = getattr(error, "msg", error)
+        raise UsageError(f"filter {expression!r} is not an expression ({words}): write one {_EXAMPLE}") from None
 
     def keep(facts: dict[str, Any]) -> bool:
         evaluator.names = facts
