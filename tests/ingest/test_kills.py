@@ -18,7 +18,7 @@ from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.seeding import numpy_rng
 from clipsonic.specs import CorpusSpec
 
-OPTIONS = IngestOptions(spec=CorpusSpec(16000, 2.0, 1.0), shard_files=2, workers=2)
+OPTIONS = IngestOptions(spec=CorpusSpec(16000, 2.0, 1.0), shard_files=1, workers=2)
 KILLS = 6
 CODE = """
 import sys, time
@@ -30,7 +30,7 @@ class Slow(makers.DoubleEmbedder):
     def embed_pictures(self, pictures, batch_size=64):
         time.sleep(0.3)
         return super().embed_pictures(pictures, batch_size)
-options = IngestOptions(spec=CorpusSpec(16000, 2.0, 1.0), shard_files=2, workers=2)
+options = IngestOptions(spec=CorpusSpec(16000, 2.0, 1.0), shard_files=1, workers=2)
 ingest([{videos!r}], {out!r}, options, embedder=Slow())
 """
 
