@@ -41,9 +41,9 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def is_writing(out: Path, since: float) -> bool:
-    """Whether a run that began then is at a shard; a killed one may have left its own."""
-    with contextlib.suppress(FileNotFoundError):  # just given its name
-        return any(path.stat().st_mtime > since for path in out.glob(".shard-*"))
+    """Whether a run that began then has written something; the killed ones before it have left theirs."""
+    with contextlib.suppress(FileNotFoundError):  # a temporary file that has just been given its name
+        return any(path.stat().st_mtime > since for path in [*out.glob(".shard-*"), *out.glob("ingest/unit-*")])
     return False
 
 
