@@ -94,7 +94,6 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Ingest; returns the numbers, and a message for people."""
     from clipsonic.errors import SpecError, UsageError
-    from clipsonic.ingest.quarantine import refusals_by_reason
     from clipsonic.ingest.recipe import load_recipe
     from clipsonic.ingest.report import length_in_words
     from clipsonic.ingest.run import MISSING_NAME, REFUSED_NAME, IngestOptions, ingest
@@ -111,8 +110,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     clip = chosen.pop("clip")
     result = ingest(args.sources, args.out, IngestOptions(spec=spec, **chosen), clip=clip, entries=entries)
 
-    listed, refused = len(result.outcomes), result.num_refused
-    reasons = refusals_by_reason(result.outcomes)
+    listed, refused, reasons = result.listed, result.num_refused, result.reasons
     message = (
         f"{result.index.num_records} records, {length_in_words(result.seconds)}, from {listed - refused} of {listed} "
         f"listed sources are in {args.out}"

@@ -7,7 +7,6 @@ Price: about 0.15 MB per record shown, 24 of them.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from clipsonic.ingest.quarantine import MEANING, RefusalReason
 from clipsonic.ingest.report import CorpusReport, Histogram
 from clipsonic.shards.record import Record, encode_record
-from clipsonic.shards.writer import corpus_facts, read_shard
+from clipsonic.shards.writer import each_facts, read_shard
 
 NUM_SHOWN = 24
 _TEMPLATE = "page.html.j2"
@@ -33,7 +32,7 @@ def html_page(folder: str | Path, report: CorpusReport) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown = [_card(record) for record in _spread(Path(folder), corpus_facts(folder), NUM_SHOWN)]
+    shown = [_card(record) for record in _spread(Path(folder), report.records, NUM_SHOWN)]
     meaning = {str(reason): MEANING[reason] for reason in RefusalReason}
     return environment.get_template(_TEMPLATE).render(
         report=report,
@@ -50,10 +49,11 @@ def html_page(folder: str | Path, report: CorpusReport) -> str:
     )
 
 
-def _spread(folder: Path, facts: Sequence[dict[str, Any]], count: int) -> list[Record]:
+def _spread(folder: Path, num_records: int, count: int) -> list[Record]:
     """Records evenly spread over the corpus."""
-    count = min(count, len(facts))
-    chosen = [facts[place * len(facts) // count] for place in range(count)]
+    count = min(count, num_records)
+    places = {place * num_records // count for place in range(count)}
+    chosen = [item for place, item in enumerate(each_facts(folder)) if place in places]
     keys: dict[str, set[str]] = {}
     for item in chosen:
         keys.setdefault(item["shard"], set()).add(item["key"])

@@ -11,7 +11,7 @@ Price: the list of sources stands once more in `CORPUS/ingest/plan.json`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,14 @@ class Plan:
             if there and all((self.folder / name).stat().st_size == size for name, size in sizes.items())
             else None
         )
+
+    def results(self) -> Iterator[dict[str, Any]]:
+        """The stored results of all units, in order, one at a time; all are done."""
+        for unit in self.units:
+            result = self.done(unit)
+            if result is None:
+                raise CorpusError(f"{self._result_path(unit)} or its shards were changed meanwhile: ingest again")
+            yield result
 
     def finish(self, unit: Unit, result: dict[str, Any]) -> None:
         """Store the result of a unit; from here on it is done."""

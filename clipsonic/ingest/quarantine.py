@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -85,7 +84,6 @@ class Outcome:
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 
-def refusals_by_reason(outcomes: Iterable[Outcome]) -> dict[str, int]:
-    """reason -> number of refused files, most frequent first."""
-    counts = Counter(str(outcome.reason) for outcome in outcomes if outcome.refused)
+def most_frequent_first(counts: Counter[str]) -> dict[str, int]:
+    """The same counts in the order in which tables show them."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

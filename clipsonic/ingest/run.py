@@ -17,7 +17,7 @@ import dataclasses
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,16 +25,16 @@ from typing import Any
 from tqdm import tqdm
 
 from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.files import write_whole
+from clipsonic.files import whole_file
 from clipsonic.ingest.executors import Executor, LocalExecutor, UnitTask, num_cores
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.lists import Entry, jobs_of_list
 from clipsonic.ingest.plan import Plan
-from clipsonic.ingest.quarantine import Outcome, refusals_by_reason
+from clipsonic.ingest.quarantine import Outcome, most_frequent_first
 from clipsonic.ingest.segments import ReadSettings
 from clipsonic.ingest.sources import list_jobs
 from clipsonic.ingest.unit import BATCH_PICTURES, Embedder
-from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, write_facts
+from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec
 
 SOURCES_NAME = "sources.jsonl"
@@ -109,17 +109,32 @@ class IngestOptions:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """What a run ended with."""
+    """What a run ended with.
 
+    Args:
+        folder: the corpus.
+        index: what stands in it.
+        listed: sources in all; reasons: reason -> how many of them were refused for it, most frequent first.
+        seconds: of sound.
+        num_missing: entries of a publisher's list whose videos are not there.
+    """
+
+    folder: Path
     index: CorpusIndex
-    outcomes: list[Outcome]
+    listed: int
+    reasons: dict[str, int]
     seconds: float
     num_missing: int = 0
 
     @property
     def num_refused(self) -> int:
         """Sources that gave nothing."""
-        return sum(outcome.refused for outcome in self.outcomes)
+        return sum(self.reasons.values())
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What became of every source, read from the corpus."""
+        return list(each_outcome(self.folder))
 
 
 def ingest(
@@ -153,10 +168,10 @@ def ingest(
         out.mkdir(parents=True, exist_ok=True)
         plan = Plan(out, jobs, fixed, options.shard_files)
         plan.clear_temporaries()
-        results = _build(plan, executor, embedder, options)
+        _build(plan, executor, embedder, options)
     if missing is not None:
         _write_lines(out / MISSING_NAME, missing)
-    result = _conclude(out, results, options.spec, embedder, clip)
+    result = _conclude(out, plan, options.spec, embedder, clip)
     return dataclasses.replace(result, num_missing=len(missing or ()))
 
 
@@ -179,10 +194,9 @@ def _executor(options: IngestOptions, num_jobs: int, clip: str | None) -> Execut
     return RayExecutor(clip, options.ray_address)
 
 
-def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOptions) -> list[dict[str, Any]]:
-    """The results of all units, those that are not done yet built now, in order."""
-    results = {unit.number: result for unit in plan.units if (result := plan.done(unit)) is not None}
-    todo = [unit for unit in plan.units if unit.number not in results]
+def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOptions) -> None:
+    """Build the units that are not done yet; what they end with goes to the disk and is not held."""
+    todo = [unit for unit in plan.units if plan.done(unit) is None]
     num_jobs, num_todo = (sum(len(unit.jobs) for unit in units) for units in (plan.units, todo))
     settings = ReadSettings(
         spec=options.spec,
@@ -199,11 +213,9 @@ def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOp
     ) as bar:
         for unit, result in executor.build(todo, task, embedder, bar.update):
             plan.finish(unit, result)
-            results[unit.number] = result
             counts["records"] += sum(outcome["records"] for outcome in result["outcomes"])
             counts["refused"] += sum(not outcome["records"] for outcome in result["outcomes"])
             bar.set_postfix(counts, refresh=False)
-    return [results[unit.number] for unit in plan.units]
 
 
 def fit_of(embedder: Any) -> Fit | None:
@@ -219,35 +231,31 @@ def fit_of(embedder: Any) -> Fit | None:
     return Fit(side, mode)
 
 
-def _conclude(
-    out: Path, results: list[dict[str, Any]], spec: CorpusSpec, embedder: Embedder, clip: str
-) -> IngestResult:
-    """Write what stands beside the shards; the index last, for it says that the corpus is complete."""
-    outcomes = [Outcome(**values) for result in results for values in result["outcomes"]]
-    facts = [item for result in results for item in result["facts"]]
-    shards = [shard for result in results for shard in result["shards"]]
-    _write_lines(out / SOURCES_NAME, outcomes)
-    _write_lines(out / REFUSED_NAME, [outcome for outcome in outcomes if outcome.refused])
-    write_facts(out, facts)
-    if not facts:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in refusals_by_reason(outcomes).items())
+def _conclude(out: Path, plan: Plan, spec: CorpusSpec, embedder: Embedder, clip: str) -> IngestResult:
+    """Write what stands beside the shards, unit by unit; the index last, for it says that the corpus is complete."""
+    _write_lines(out / SOURCES_NAME, (Outcome(**values) for result in plan.results() for values in result["outcomes"]))
+    _write_lines(out / REFUSED_NAME, (outcome for outcome in each_outcome(out) if outcome.refused))
+    write_facts(out, (item for result in plan.results() for item in result["facts"]))
+    shards = [shard for result in plan.results() for shard in result["shards"]]
+    listed = sum(len(unit.jobs) for unit in plan.units)
+    reasons = most_frequent_first(Counter(str(outcome.reason) for outcome in each_outcome(out) if outcome.refused))
+    if not shards:
         (out / INDEX_NAME).unlink(missing_ok=True)
-        raise ClipsonicError(
-            f"none of the {len(outcomes)} listed files could be ingested ({reasons}): see {out / REFUSED_NAME}"
-        )
+        words = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+        raise ClipsonicError(f"none of the {listed} listed files could be ingested ({words}): see {out / REFUSED_NAME}")
     index = CorpusIndex(spec, embedder.fingerprint, clip, embedder.width, shards)
     index.save(out)
-    return IngestResult(index, outcomes, sum(item["seconds"] for item in facts))
+    return IngestResult(out, index, listed, reasons, sum(item["seconds"] for item in each_facts(out)))
 
 
-def _write_lines(path: Path, items: Sequence[Outcome] | Sequence[Entry]) -> None:
-    lines = [json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items]
-    write_whole(path, "".join(lines).encode())
+def _write_lines(path: Path, items: Iterable[Outcome] | Iterable[Entry]) -> None:
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items)
 
 
-def read_outcomes(folder: str | Path) -> list[Outcome]:
-    """What became of every listed source, in order; empty where the corpus was not made by ingest."""
+def each_outcome(folder: str | Path) -> Iterator[Outcome]:
+    """What became of every listed source, in order; none where the corpus was not made by ingest."""
     path = Path(folder) / SOURCES_NAME
-    if not path.is_file():
-        return []
-    return [Outcome(**json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="\n") as lines:
+            yield from (Outcome(**json.loads(line)) for line in lines)

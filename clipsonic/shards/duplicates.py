@@ -7,7 +7,7 @@ more where many sounds are alike; a list entry in four buckets each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from clipsonic.shards.selection import is_silent
@@ -18,7 +18,7 @@ _BAND_BITS, _NUM_BANDS = 16, 4
 _LONGEST_BUCKET = 64
 
 
-def near_duplicates(facts: Sequence[dict[str, Any]]) -> dict[str, str]:
+def near_duplicates(facts: Iterable[dict[str, Any]]) -> dict[str, str]:
     """Key of a record -> key of the first earlier one that both looks and sounds like it.
 
     Silent records and those without hashes (of older corpora) have none.

@@ -25,7 +25,7 @@ from clipsonic.seeding import numpy_rng
 from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.selection import Candidate, Facts, Split, select
 from clipsonic.shards.store import RecordStore, Stored
-from clipsonic.shards.writer import CorpusIndex, corpus_facts
+from clipsonic.shards.writer import CorpusIndex, each_facts
 from clipsonic.specs import SegmentSpec
 
 Batch = dict[str, Any]
@@ -75,9 +75,8 @@ class SegmentLoader:
     ) -> None:
         folder = Path(corpus_folder)
         check_fit(CorpusIndex.load(folder), segment, folder)
-        facts = corpus_facts(folder)
-        copies = near_duplicates(facts) if drop_duplicates else {}
-        single = (item for item in facts if item["key"] not in copies)
+        copies = near_duplicates(each_facts(folder)) if drop_duplicates else {}
+        single = (item for item in each_facts(folder) if item["key"] not in copies)
         self.records, self.report = select(
             single, segment, split, val_share=val_share, keep=keep, drop_silent=drop_silent
         )

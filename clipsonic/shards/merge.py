@@ -16,7 +16,7 @@ from typing import Any
 
 from clipsonic.errors import CorpusError, FingerprintError, SpecError, UsageError
 from clipsonic.files import whole_file, write_whole
-from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, corpus_facts, write_facts
+from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec
 
 LISTS = ("sources.jsonl", "refused.jsonl", "missing.jsonl")
@@ -39,14 +39,15 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> CorpusIndex:
         raise UsageError(f"--out {target} holds a corpus already: give a new folder")
     indexes = [CorpusIndex.load(folder) for folder in sources]
     spec = _common_spec(sources, indexes)
-    facts, shards = _facts_of(sources, indexes), []
+    _check_single(sources)
+    shards = []
     target.mkdir(parents=True, exist_ok=True)
     for number, (folder, shard) in enumerate(_shards_of(sources, indexes)):
         shards.append({**shard, "name": _name_of(number)})
         _bring(folder / shard["name"], target / _name_of(number), shard["sha256"])
     for name in LISTS:
         _join([folder / name for folder in sources], target / name)
-    write_facts(target, facts)
+    write_facts(target, _facts_of(sources, indexes))
     merged = CorpusIndex(spec, indexes[0].fingerprint, indexes[0].clip, indexes[0].width, shards)
     merged.save(target)
     return merged
@@ -81,23 +82,25 @@ def _name_of(number: int) -> str:
     return f"shard-{number:06d}.tar"
 
 
-def _facts_of(folders: list[Path], indexes: list[CorpusIndex]) -> list[dict[str, Any]]:
-    """The facts of all records, their shards under the new names."""
-    names = {
-        (folder, shard["name"]): _name_of(number) for number, (folder, shard) in enumerate(_shards_of(folders, indexes))
-    }
+def _check_single(folders: list[Path]) -> None:
     owners: dict[str, Path] = {}
-    facts = []
     for folder in folders:
-        for item in corpus_facts(folder):
+        for item in each_facts(folder):
             if item["key"] in owners:
                 raise CorpusError(
                     f"{owners[item['key']]} and {folder} both hold record {item['key']} ({item.get('source', '?')}): "
                     "list each video in one corpus only"
                 )
             owners[item["key"]] = folder
-            facts.append({**item, "shard": names[folder, item["shard"]]})
-    return facts
+
+
+def _facts_of(folders: list[Path], indexes: list[CorpusIndex]) -> Iterator[dict[str, Any]]:
+    """The facts of all records, their shards under the new names."""
+    names = {
+        (folder, shard["name"]): _name_of(number) for number, (folder, shard) in enumerate(_shards_of(folders, indexes))
+    }
+    for folder in folders:
+        yield from ({**item, "shard": names[folder, item["shard"]]} for item in each_facts(folder))
 
 
 def _bring(source: Path, target: Path, sha256: str) -> None:

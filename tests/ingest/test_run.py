@@ -22,7 +22,7 @@ from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest import run as run_module
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.quarantine import RefusalReason
-from clipsonic.ingest.run import IngestOptions, fit_of, ingest, read_outcomes
+from clipsonic.ingest.run import IngestOptions, each_outcome, fit_of, ingest
 from clipsonic.ingest.unit import BATCH_PICTURES
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
 from clipsonic.specs import CorpusSpec
@@ -64,7 +64,7 @@ def corpus(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_everything_listed_is_ingested_or_refused_with_its_reason(corpus: Path, videos: Path) -> None:
-    outcomes = read_outcomes(corpus)
+    outcomes = list(each_outcome(corpus))
     assert [outcome.source for outcome in outcomes] == [f"videos/{path.name}" for path in sorted(videos.iterdir())]
     refused = {outcome.source: outcome.reason for outcome in outcomes if outcome.refused}
     assert refused == {
