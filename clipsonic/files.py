@@ -22,11 +22,23 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}{TEMPORARY_SUFFIX}")
     try:
-        yield temporary
-        flush(temporary)
-        temporary.replace(path)
+        with naming(path):
+            yield temporary
+            flush(temporary)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the system says of a write that failed (a full disk, a quota) does not name the file: this adds it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_whole(path: Path, data: bytes | str) -> None:

@@ -1,6 +1,6 @@
 """Ingest against the usual script, on the same files, in the same run: decoding alone, end to end, and memory.
 
-    python scripts/bench_ingest.py VIDEOS --work FOLDER [--copies 20] [--memory-segments 0]
+    python scripts/bench_ingest.py VIDEOS --work FOLDER [--copies 20] [--memory-segments 0 [--memory-only]]
 
 The videos are encoded anew at 854 x 480 with x264's default settings. The usual script is decord's `get_batch` at
 uniform indices and its AudioReader; it takes as many pictures as ingest. Decoding alone is timed on one thread and in
@@ -42,7 +42,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--copies", type=int, default=20, help="of every video, end to end")
     parser.add_argument("--memory-segments", type=int, default=0, help="ingest so many for the memory's curve; 0 = not")
+    parser.add_argument("--memory-only", action="store_true", help="only that, from VIDEOS as they are")
     args = parser.parse_args(argv)
+    if args.memory_only:
+        print(memory_table(sorted(args.videos.glob("*.mp4")), args.work, args.memory_segments))
+        return
     files = [encoded(path, args.work / "480p") for path in sorted(args.videos.glob("*.mp4"))]
     print(decoding_table(files), end_to_end(files, args.work, args.copies), sep="\n\n", flush=True)
     if args.memory_segments:

@@ -1,8 +1,9 @@
 """Decoding in processes that can be killed: jobs in, their segments out in the order of the jobs.
 
 Guarantee: each job ends exactly once, with ("done", None, None) or ("refused", reason, detail), whatever its file does
-to the decoder; a killed or crashed process costs its own file only and is replaced. The order of what comes out, and
-so every byte made of it, does not depend on the number of processes.
+to the decoder; a process that crashes costs its own file only and is replaced, one that something else kills (an
+operator, the system out of memory) costs nothing: its file is read again. The order of what comes out, and so every
+byte made of it, does not depend on the number of processes.
 Price: about half a second to start a process (all start at once, while the caller does other things); segments travel
 through a pipe, about 1 ms per MB. Segments that come out of turn wait in memory, at most about 64 MB per process.
 
@@ -34,8 +35,11 @@ from clipsonic.ingest.segments import Job, ReadSettings, Segment
 Event = tuple[str, Any, Any]
 """("segment", Segment, None), ("done", None, None) or ("refused", reason, detail)."""
 
+_KILLED = "killed"
+"""Kind of what a process's end by SIGKILL is within the pool; never seen outside."""
 _MAX_WAITING_BYTES = 64 * 2**20
 _JOBS_AHEAD = 4  # per process: how far a quick file may overtake a slow one
+_MOST_KILLS = 3  # of the process of one file, by others: then it is the file's fault
 _TICK_S = 0.5
 _START_S = 120.0
 
@@ -73,13 +77,18 @@ class WorkerPool:
         head, exhausted = 0, False
         while True:
             for worker in self._workers:
-                if not exhausted and worker.is_free and len(waiting) < _JOBS_AHEAD * len(self._workers):
+                if not worker.is_free:
+                    continue
+                again = next((number for number, entry in waiting.items() if entry.is_free), None)
+                if again is not None:
+                    worker.begin(again, waiting[again].taken(), settings)
+                elif not exhausted and len(waiting) < _JOBS_AHEAD * len(self._workers):
                     number, job = next(todo, (-1, None))
                     if job is None:
                         exhausted = True
                     else:
-                        waiting[number] = _Waiting()
-                        worker.begin(number, job, settings)
+                        waiting[number] = _Waiting(job)
+                        worker.begin(number, waiting[number].taken(), settings)
             if self._closed or (exhausted and not waiting):
                 return
             self._receive(waiting, head)
@@ -115,11 +124,28 @@ class WorkerPool:
 class _Waiting:
     """What a job has given and nobody has taken yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: Job) -> None:
+        self._job = job
         self._events: deque[Event] = deque()
-        self.num_bytes, self.ended = 0, False
+        self._num_kills, self._num_given, self._num_known = 0, 0, 0
+        self.num_bytes, self.ended, self.is_free = 0, False, True
+
+    def taken(self) -> Job:
+        """The job, for a process to read from its beginning; the segments that are here already are known then."""
+        self.is_free, self._num_known, self._num_given = False, max(self._num_known, self._num_given), 0
+        return self._job
 
     def add(self, event: Event) -> None:
+        if event[0] == _KILLED:
+            self._num_kills += 1
+            if self._num_kills < _MOST_KILLS:
+                self.is_free = True
+                return
+            event = ("refused", RefusalReason.CRASHED, f"the decoder's process was killed {self._num_kills} times")
+        if event[0] == "segment":
+            self._num_given += 1
+            if self._num_given <= self._num_known:
+                return
         self._events.append(event)
         self.ended = event[0] != "segment"
         if isinstance(segment := event[1], Segment):
@@ -190,6 +216,8 @@ class _Worker:
         self.is_dead = True
         status = self._process.wait()
         words = self._last_words()
+        if status in (-signal.SIGKILL, -signal.SIGTERM):  # not ours: after our own nobody listens any more
+            return _KILLED, None, None
         if not self._started:
             raise ClipsonicError(f"a decoding process could not start: {words or f'exit status {status}'}")
         reason = RefusalReason.MEMORY if "bad_alloc" in words else RefusalReason.CRASHED  # how C++ says it

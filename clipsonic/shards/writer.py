@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from clipsonic.errors import CorpusError, SpecError
-from clipsonic.files import TEMPORARY_SUFFIX, whole_file, write_whole
+from clipsonic.files import TEMPORARY_SUFFIX, naming, whole_file, write_whole
 from clipsonic.shards.record import Record, decode_record, encode_facts, encode_record
 from clipsonic.specs import CorpusSpec
 
@@ -71,16 +71,18 @@ class ShardWriter:
         for suffix, data in encode_record(record).items():
             member = tarfile.TarInfo(f"{record.key}.{suffix}")
             member.size, member.mode = len(data), 0o644
-            self._tar.addfile(member, io.BytesIO(data))
+            with naming(self._path):
+                self._tar.addfile(member, io.BytesIO(data))
         self.num_records += 1
 
     def close(self) -> dict[str, Any]:
         """Finish the tar and give it its name."""
-        self._tar.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        self._temporary.replace(self._path)
+        with naming(self._path):
+            self._tar.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._temporary.replace(self._path)
         self.info = {
             "name": self._path.name,
             "records": self.num_records,

@@ -73,6 +73,42 @@ def test_a_file_that_kills_its_decoder_is_refused_as_crashed_and_the_process_is_
     assert events[1][-1][0] == "done"
 
 
+def test_a_file_whose_process_something_else_kills_is_read_again_from_where_it_stood(tmp_path: Path) -> None:
+    long = makers.make_video(tmp_path / "long.mp4", seconds=12.0)
+    with WorkerPool(2) as pool:
+        undisturbed = run(pool, [long])
+    with WorkerPool(2) as pool:
+        events: list[Event] = []
+        for _, event in pool.run([job_of(long)], SETTINGS):
+            events.append(event)
+            if len(events) in (1, 3):
+                os.kill(next(worker for worker in pool._workers if worker.number == 0)._process.pid, signal.SIGKILL)
+    assert [event[0] for event in events] == ["segment"] * 12 + ["done"]
+    for mine, theirs in zip(events[:-1], undisturbed[0][:-1], strict=True):
+        assert mine[1].key == theirs[1].key
+        np.testing.assert_array_equal(mine[1].sound, theirs[1].sound)
+
+
+def test_a_file_whose_process_is_killed_again_and_again_is_refused(tmp_path: Path, good: Path) -> None:
+    endless = tmp_path / "endless.mp4"
+    os.mkfifo(endless)
+    with WorkerPool(1) as pool:
+
+        def kill() -> None:
+            for _ in range(3):
+                descriptor = _open_when_it_is_read(endless)
+                os.kill(pool._workers[0]._process.pid, signal.SIGKILL)
+                time.sleep(0.2)
+                os.close(descriptor)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        events = run(pool, [endless, good])
+        thread.join()
+    assert events[0] == [("refused", "crashed", "the decoder's process was killed 3 times")]
+    assert events[1][-1][0] == "done"
+
+
 def _open_when_it_is_read(pipe: Path) -> int:
     """A pipe can be opened for writing without blocking only when somebody waits to read it."""
     deadline = time.monotonic() + 60
