@@ -7,7 +7,9 @@ Price: one pass over the packets, about 3 ms for a ten-second file, a second or 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,10 @@ from clipsonic.ingest.references import H264Packets
 
 __all__ = ["Media", "open_media", "picture_step", "picture_times", "probe", "video_stream", "words_of"]
 
+MAX_HOURS = 1000.0
+"""Between the first and the last packet of a file: beyond, its timestamps are not times."""
+MAX_GAP_S = 10.0
+"""How long a picture or a sound packet stands for something: where neither has come for longer, there is nothing."""
 _PAST_END_S = 3.0  # how far both streams are read past a wanted end: packets are interleaved and reordered
 
 
@@ -50,6 +56,7 @@ class Media:
         is_timed: whether every packet told its time (else `picture_pts` was found by decoding).
         is_from_start, is_whole: whether the file was looked at from its start, and from there to its end.
         picture_end_s, sound_end_s: where the last packet of each stream ends.
+        gaps_s: (from, to) where there is neither picture nor sound, ascending; the last one has no end.
         promised_s: the least length of these streams by the header; 0 where it says nothing.
     """
 
@@ -68,6 +75,7 @@ class Media:
     is_whole: bool
     picture_end_s: float
     sound_end_s: float
+    gaps_s: tuple[tuple[float, float], ...]
     promised_s: float
 
 
@@ -107,7 +115,11 @@ def _media_of(container: InputContainer, scan: _Scan, origin_s: float, is_from_s
     pictures = scan.pictures if scan.is_timed else _times_by_decoding(path)
     if not pictures:
         raise RefusedError(RefusalReason.DECODE_ERROR, f"the picture stream has no packets {scan.words}".strip())
-    video, sound = scan.video, scan.sound
+    video, sound, pictures = scan.video, scan.sound, sorted(pictures)
+    covered = _covered([pts * scan.picture_base for pts in pictures], scan.sound_runs_s)
+    if covered[-1][1] - covered[0][0] > 3600.0 * MAX_HOURS:
+        span = f"its packets lie {(covered[-1][1] - covered[0][0]) / 3600.0:.0f} hours apart"
+        raise RefusedError(RefusalReason.DECODE_ERROR, f"{span}: no file of more than {MAX_HOURS:g} is read")
     # Matroska rounds times and lengths to milliseconds: no file may miss the length of a segment by that
     rounding_s = 2 * min(scan.picture_base, 0.001)
     return Media(
@@ -118,16 +130,31 @@ def _media_of(container: InputContainer, scan: _Scan, origin_s: float, is_from_s
         fps=scan.fps,
         origin_s=origin_s,
         time_base=scan.picture_base,
-        picture_pts=tuple(sorted(pictures)),
+        picture_pts=tuple(pictures),
         key_pts=tuple(sorted(scan.keys)) if scan.is_timed else (),
         reference_pts=tuple(sorted(scan.references)) if scan.is_timed else (),
         is_timed=scan.is_timed,
         is_from_start=is_from_start or not scan.is_timed,
         is_whole=is_from_start and scan.reached_end,
-        picture_end_s=max(pictures) * scan.picture_base + scan.last_picture_s + rounding_s - origin_s,
+        picture_end_s=pictures[-1] * scan.picture_base + scan.last_picture_s + rounding_s - origin_s,
         sound_end_s=(scan.sound_end_s or origin_s) - origin_s,
+        gaps_s=tuple(
+            (before[1] - origin_s, after[0] - origin_s)
+            for before, after in itertools.pairwise([*covered, (math.inf, math.inf)])
+        ),
         promised_s=min(_promised_s(stream) for stream in (video, sound or video)),
     )
+
+
+def _covered(pictures_s: Sequence[float], sound_runs_s: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """(from, to) where there is a picture or a sound, or has been one less than MAX_GAP_S before; ascending."""
+    runs: list[tuple[float, float]] = []
+    for start_s, last_s in sorted([*((time_s, time_s) for time_s in pictures_s), *sound_runs_s]):
+        if runs and start_s <= runs[-1][1]:
+            runs[-1] = runs[-1][0], max(runs[-1][1], last_s + MAX_GAP_S)
+        else:
+            runs.append((start_s, last_s + MAX_GAP_S))
+    return runs
 
 
 def _promised_s(stream: av.VideoStream | av.AudioStream) -> float:
@@ -148,6 +175,7 @@ class _Scan:
         self.references: list[int] = []
         self._packets = H264Packets.of(video.codec_context.name, video.codec_context.extradata)
         self.sound_end_s: float | None = None
+        self.sound_runs_s: list[tuple[float, float]] = []  # starts of the first and of the last packet of each run
         self._sound_start_s = 0.0
         self.last_picture_s = 1 / self.fps if self.fps else 0.04  # how long the last picture stands
         self.is_timed, self.reached_end, self.words = True, False, ""
@@ -192,6 +220,10 @@ class _Scan:
         start_s = self.sound_end_s or 0.0 if pts is None else pts * self._sound_base
         length_s = (packet.duration or 0) * self._sound_base or max(0.0, start_s - self._sound_start_s)
         self._sound_start_s = start_s
+        if self.sound_runs_s and 0.0 <= start_s - self.sound_runs_s[-1][1] <= MAX_GAP_S:
+            self.sound_runs_s[-1] = self.sound_runs_s[-1][0], start_s
+        else:
+            self.sound_runs_s.append((start_s, start_s))
         self.sound_end_s = max(self.sound_end_s or 0.0, start_s + length_s)
         return start_s
 

@@ -7,6 +7,7 @@ Price: one decoding of the stretch. Runs in the decoding process: imports no tor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -111,9 +112,9 @@ def _segments_of(path: str, job: Job, settings: ReadSettings) -> Iterator[Segmen
         SoundReader(path, settings.spec.sample_rate_hz, media.origin_s, media.sound_end_s) as sound,
         PictureReader(path, media, tolerance_s=settings.frame_tolerance_s) as pictures,
     ):
-        count, health = 0, _Health()
+        count, place, health = 0, 0, _Health()
         while settings.max_segments is None or count < settings.max_segments:
-            start_s = first_s + count * settings.stride_s
+            start_s, place = _next_start(first_s, place, media, settings)
             wave, valid_s = _sound_of(start_s, job, media, settings.spec, sound)
             if not len(wave):
                 break
@@ -126,6 +127,15 @@ def _segments_of(path: str, job: Job, settings: ReadSettings) -> Iterator[Segmen
         is_cut = min(media.promised_s, job.end_s or media.promised_s) - first_s >= settings.spec.min_seconds
         reason = RefusalReason.DECODE_ERROR if is_cut else RefusalReason.TOO_SHORT
         raise RefusedError(reason, _lengths_in_words(first_s, job, media, settings.spec))
+
+
+def _next_start(first_s: float, place: int, media: Media, settings: ReadSettings) -> tuple[float, int]:
+    """Start of the next segment that does not lie in a gap of the file, and the place after it."""
+    for from_s, to_s in media.gaps_s:
+        start_s = first_s + place * settings.stride_s
+        if from_s <= start_s and start_s + settings.spec.seconds <= to_s < math.inf:
+            place = math.floor((to_s - settings.spec.seconds - first_s) / settings.stride_s) + 1
+    return first_s + place * settings.stride_s, place + 1
 
 
 class _Health:
@@ -158,6 +168,7 @@ def _last_needed_s(job: Job, settings: ReadSettings) -> float | None:
 def _sound_of(start_s: float, job: Job, media: Media, spec: CorpusSpec, sound: SoundReader) -> tuple[np.ndarray, float]:
     """The sound of the segment that starts here, as long as the segment is, and how much of it is true; or nothing."""
     end_s = float("inf") if job.end_s is None else job.end_s
+    end_s = min(end_s, media.gaps_s[-1][0])  # beyond it nothing comes, whatever length the last packet claims
     picture_s = min(media.picture_end_s, end_s) - start_s
     sound_s = min(media.sound_end_s, end_s) - start_s
     for _ in range(2):  # a second time if less can be decoded than the packets promise
