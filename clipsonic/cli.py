@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("clipsonic.ingest.command", "turn raw videos into a corpus of shards"),
     "inspect": ("clipsonic.ingest.inspect_command", "say what is in a corpus, what was refused and why"),
     "merge": ("clipsonic.shards.merge_command", "make one corpus of several"),
+    "split": ("clipsonic.shards.split_command", "make several corpora of one, by source video"),
+    "reembed": ("clipsonic.ingest.reembed_command", "embed the kept pictures of a corpus with another CLIP"),
     "train": ("clipsonic.train.command", "train a sound model on a corpus"),
     "train-clip": ("clipsonic.clip.train_command", "train a small CLIP on pictures and captions"),
     "train-prior": ("clipsonic.prior.train_command", "train a diffusion prior on pictures and captions"),

@@ -31,6 +31,7 @@ _DEFAULTS: dict[str, Any] = {
     "stride_s": None,
     "max_segments": None,
     "thumbnails": True,
+    "keep_frames": None,
     "frame_tolerance_s": 0.25,
     "shard_files": 64,
     "shard_records": 1000,
@@ -72,6 +73,10 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     cut.add_argument(
         "--thumbnails", action=argparse.BooleanOptionalAction, default=None, help="keep a small picture (default: yes)"
     )
+    cut.add_argument(
+        "--keep-frames", type=int, metavar="PIXELS",
+        help="keep all embedded pictures too, so many pixels along the shortest side, for clipsonic reembed",
+    )  # fmt: skip
     cut.add_argument(
         "--frame-tolerance-s", type=float, metavar="S",
         help="how far from its time a picture may be where that saves decoding (default: 0.25; 0 = exact)",

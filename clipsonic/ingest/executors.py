@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from clipsonic.ingest.ahead import working_ahead
+from clipsonic.ingest.batches import Embedder
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import Event, WorkerPool
 from clipsonic.ingest.segments import Job, ReadSettings
-from clipsonic.ingest.unit import Embedder, UnitBuilder
+from clipsonic.ingest.unit import UnitBuilder
 
 _EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each
 _SMALL_CLIP = 20_000_000  # weights

@@ -19,6 +19,7 @@ from PIL import Image
 from clipsonic.audio.wave import clipped_share, loudness_lufs, peak, rms_db, silence_share
 
 _THUMBNAIL_SIDE = 160
+_KEPT_QUALITY = 92
 _FACTS_SIDE = 120  # facts are measured on every n-th pixel, at least so many along the shortest side
 _BLACK_LEVEL = 25  # of 255; with the share below, FFmpeg's blackdetect
 _BLACK_SHARE = 0.98
@@ -131,6 +132,19 @@ def thumbnail_of(picture: np.ndarray) -> bytes:
     """A JPEG of at most 160 pixels a side."""
     image = Image.fromarray(picture)
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.BICUBIC)
+    return _jpeg(image, 80)
+
+
+def kept_picture(picture: np.ndarray, side: int) -> bytes:
+    """A JPEG, made smaller to `side` pixels along its shortest side, if that is longer."""
+    image = Image.fromarray(picture)
+    scale = side / min(image.size)
+    if scale < 1.0:
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    return _jpeg(image, _KEPT_QUALITY)
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=80)
+    image.save(buffer, format="JPEG", quality=quality)
     return buffer.getvalue()

@@ -150,6 +150,7 @@ class _Waiting:
         self.ended = event[0] != "segment"
         if isinstance(segment := event[1], Segment):
             self.num_bytes += segment.sound.nbytes + sum(picture.nbytes for picture in segment.pictures)
+            self.num_bytes += sum(map(len, segment.kept))
 
     def take(self) -> Iterator[Event]:
         self.num_bytes = 0

@@ -15,10 +15,10 @@ from typing import Any
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest.ahead import working_ahead
+from clipsonic.ingest.batches import Embedder
 from clipsonic.ingest.executors import Tick, UnitTask, build_unit, one_thread_if_small
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
-from clipsonic.ingest.unit import Embedder
 
 _EVENTS_AHEAD = 16
 _RETRIES = 5

@@ -23,6 +23,7 @@ OPTION_KINDS: dict[str, tuple[type, ...]] = {
     "stride_s": (int, float),
     "max_segments": (int,),
     "thumbnails": (bool,),
+    "keep_frames": (int,),
     "frame_tolerance_s": (int, float),
     "shard_files": (int,),
     "shard_records": (int,),

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import whole_file
+from clipsonic.ingest.batches import BATCH_PICTURES, Embedder
 from clipsonic.ingest.executors import Executor, LocalExecutor, UnitTask, num_cores
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.lists import Entry, jobs_of_list
@@ -33,7 +34,6 @@ from clipsonic.ingest.plan import Plan
 from clipsonic.ingest.quarantine import Outcome, most_frequent_first
 from clipsonic.ingest.segments import ReadSettings
 from clipsonic.ingest.sources import list_jobs
-from clipsonic.ingest.unit import BATCH_PICTURES, Embedder
 from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec
 
@@ -52,6 +52,7 @@ class IngestOptions:
         stride_s: distance of segments' starts; None = end to end.
         max_segments: most records of one file or interval; None = all.
         thumbnails: whether records keep a JPEG of their middle picture.
+        keep_frames: shortest side of JPEGs that records keep of all their pictures; None = none are kept.
         frame_tolerance_s: how far from its time a picture may be where that saves decoding; 0 = the one shown then.
         shard_files: sources per shard.
         shard_records: most records per shard; a unit with more has several tars.
@@ -68,6 +69,7 @@ class IngestOptions:
     stride_s: float | None = None
     max_segments: int | None = None
     thumbnails: bool = True
+    keep_frames: int | None = None
     frame_tolerance_s: float = 0.25
     shard_files: int = 64
     shard_records: int = 1000
@@ -83,6 +85,7 @@ class IngestOptions:
         least = {
             "stride_s": (self.stride_s, 0.01),
             "max_segments": (self.max_segments, 1),
+            "keep_frames": (self.keep_frames, 32),
             "shard_files": (self.shard_files, 1),
             "shard_records": (self.shard_records, 1),
             "workers": (self.workers, 1),
@@ -96,8 +99,10 @@ class IngestOptions:
 
     def fixed(self) -> dict[str, Any]:
         """What decides bytes, as plain values, for the plan."""
+        kept = {} if self.keep_frames is None else {"keep_frames": self.keep_frames}
         return {
             **self.spec.to_dict(),
+            **kept,
             "stride_s": self.stride_s,
             "max_segments": self.max_segments,
             "thumbnails": self.thumbnails,
@@ -163,7 +168,7 @@ def ingest(
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
     with _executor(options, len(jobs), clip if embedder is None else None) as executor:
-        embedder = embedder or _load_clip(clip)
+        embedder = embedder or load_embedder(clip, "ingest")
         fixed = {**options.fixed(), "fingerprint": embedder.fingerprint}
         out.mkdir(parents=True, exist_ok=True)
         plan = Plan(out, jobs, fixed, options.shard_files)
@@ -175,14 +180,15 @@ def ingest(
     return dataclasses.replace(result, num_missing=len(missing or ()))
 
 
-def _load_clip(name: str) -> Embedder:
+def load_embedder(name: str, command: str) -> Embedder:
+    """A CLIP on the GPU if there is one; what it does not know is said once, in the name of `command`."""
     import torch
 
     from clipsonic.clip.open_clip import load_clip
 
     embedder = load_clip(name, device="cuda" if torch.cuda.is_available() else "cpu")
     if notice := getattr(embedder, "notice", None):
-        print(f"clipsonic ingest: {notice}", file=sys.stderr)
+        print(f"clipsonic {command}: {notice}", file=sys.stderr)
     return embedder
 
 
@@ -204,6 +210,7 @@ def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOp
         max_segments=options.max_segments,
         fit=fit_of(embedder),
         thumbnails=options.thumbnails,
+        keep_frames=options.keep_frames,
         frame_tolerance_s=options.frame_tolerance_s,
     )
     task = UnitTask(plan.folder.absolute(), settings, options.shard_records, options.timeout_s, options.memory_mb)

@@ -16,7 +16,7 @@ import numpy as np
 
 from clipsonic.ingest.archives import Part, file_of
 from clipsonic.ingest.decode import PictureReader
-from clipsonic.ingest.facts import Fit, fit_picture, picture_facts, sound_facts, thumbnail_of
+from clipsonic.ingest.facts import Fit, fit_picture, kept_picture, picture_facts, sound_facts, thumbnail_of
 from clipsonic.ingest.opening import Tally
 from clipsonic.ingest.probe import Media, probe
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
@@ -64,6 +64,7 @@ class ReadSettings:
         max_segments: of one file or interval.
         fit: how pictures are brought to the CLIP's size; None = they are kept as decoded.
         thumbnails: whether to keep a JPEG of the middle picture.
+        keep_frames: shortest side of the JPEGs that are kept of all pictures; None = they are not kept.
         frame_tolerance_s: how far from its time a picture may be where that saves decoding, see `decode`.
     """
 
@@ -72,18 +73,23 @@ class ReadSettings:
     max_segments: int | None = None
     fit: Fit | None = None
     thumbnails: bool = True
+    keep_frames: int | None = None
     frame_tolerance_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a video before CLIP has seen it: sound (T,) int16, pictures (H, W, 3) uint8, facts, thumbnail."""
+    """A piece of a video before CLIP has seen it.
+
+    Sound (T,) int16, pictures (H, W, 3) uint8, facts, JPEGs of the middle picture and of all pictures, if kept.
+    """
 
     key: str
     sound: np.ndarray
     pictures: list[np.ndarray]
     facts: dict[str, Any]
     thumbnail: bytes | None
+    kept: tuple[bytes, ...] = ()
 
 
 def common_length(picture_s: float, sound_s: float, seconds: float) -> float:
@@ -218,9 +224,11 @@ def _segment(
         "sound_codec": media.sound_codec,
     }
     thumbnail = thumbnail_of(frames[len(frames) // 2]) if settings.thumbnails else None
+    side = settings.keep_frames
+    kept = () if side is None else tuple(kept_picture(frame, side) for frame in frames)
     pictures = frames if settings.fit is None else [fit_picture(frame, settings.fit) for frame in frames]
     grid = np.clip(np.rint(wave * 32768.0), -32768, 32767).astype(np.int16)
-    return Segment(f"{job.entry_id}-{round(start_s * 1000):08d}", grid, pictures, facts, thumbnail)
+    return Segment(f"{job.entry_id}-{round(start_s * 1000):08d}", grid, pictures, facts, thumbnail, kept)
 
 
 def _lengths_in_words(start_s: float, job: Job, media: Media, spec: CorpusSpec) -> str:

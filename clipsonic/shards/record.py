@@ -5,7 +5,8 @@ equal records give equal bytes. Nothing in a sample is executed or used as a pat
 Price: FLAC of 10 s at 16 kHz takes about 5 ms to write and 2 ms to read.
 
 The layout is WebDataset's, so any reader of plain tars can use it: KEY.flac, KEY.frames.npy, KEY.json and, where
-there are such, KEY.jpg (thumbnail) and KEY.txt (caption, for evaluation only).
+there are such, KEY.jpg (thumbnail), KEY.000.jpg, KEY.001.jpg ... (the pictures themselves, so that another CLIP can
+embed them) and KEY.txt (caption, for evaluation only).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import soundfile
 
 from clipsonic.errors import CorpusError
 
+_PICTURE = re.compile(r"\d{3,}\.jpg")
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
 _FULL_SCALE = 32768.0  # of 16-bit sound: the value that reads back as 1.0
 
@@ -37,6 +39,7 @@ class Record:
         facts: plain JSON values: source, start_s, seconds, frame_times_s, sample_rate, valid_seconds, rms_db, ...
         thumbnail: JPEG bytes of the middle picture, if kept.
         caption: words about it, if the source had any; never read by training unless a config says so.
+        pictures: JPEG bytes of the S pictures, or none.
 
     Raises:
         CorpusError: a key with other characters, a wave or frames of the wrong rank or type.
@@ -48,6 +51,7 @@ class Record:
     facts: dict[str, Any]
     thumbnail: bytes | None = None
     caption: str | None = None
+    pictures: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
@@ -71,13 +75,14 @@ def encode_record(record: Record) -> dict[str, bytes]:
     """The record's files as suffix -> bytes, suffixes sorted; a tar member is called `KEY.SUFFIX`."""
     files = {
         "flac": _encode_flac(record.wave, record.sample_rate_hz),
-        "frames.npy": _encode_npy(record.frames),
+        "frames.npy": encode_npy(record.frames),
         "json": encode_facts(record.facts),
     }
     if record.thumbnail is not None:
         files["jpg"] = record.thumbnail
     if record.caption is not None:
         files["txt"] = record.caption.encode()
+    files.update((f"{number:03d}.jpg", picture) for number, picture in enumerate(record.pictures))
     return dict(sorted(files.items()))
 
 
@@ -97,7 +102,14 @@ def decode_record(sample: Mapping[str, Any]) -> Record:
         caption = sample["txt"].decode() if "txt" in sample else None
     except (KeyError, ValueError, TypeError, EOFError, MemoryError, soundfile.LibsndfileError) as error:
         raise CorpusError(f"record {key or '?'} is damaged ({error}): build its shard again with ingest") from None
-    return Record(key, wave, frames, facts, sample.get("jpg"), caption)
+    return Record(key, wave, frames, facts, sample.get("jpg"), caption, pictures_of(sample))
+
+
+def pictures_of(sample: Mapping[str, Any]) -> tuple[bytes, ...]:
+    """The JPEG bytes of a sample's kept pictures, in order."""
+    return tuple(
+        sample[suffix] for suffix in sorted(filter(_PICTURE.fullmatch, sample), key=lambda name: (len(name), name))
+    )
 
 
 def encode_facts(facts: Mapping[str, Any]) -> bytes:
@@ -113,7 +125,8 @@ def _encode_flac(wave: np.ndarray, sample_rate_hz: int) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_npy(array: np.ndarray) -> bytes:
+def encode_npy(array: np.ndarray) -> bytes:
+    """The bytes of an .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()

@@ -19,7 +19,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -68,8 +68,12 @@ class ShardWriter:
 
     def add(self, record: Record) -> None:
         """Append one record."""
-        for suffix, data in encode_record(record).items():
-            member = tarfile.TarInfo(f"{record.key}.{suffix}")
+        self.add_files(record.key, encode_record(record))
+
+    def add_files(self, key: str, files: Mapping[str, bytes]) -> None:
+        """Append a record as the files that it is stored as: suffix -> bytes."""
+        for suffix, data in sorted(files.items()):
+            member = tarfile.TarInfo(f"{key}.{suffix}")
             member.size, member.mode = len(data), 0o644
             with naming(self._path):
                 self._tar.addfile(member, io.BytesIO(data))
@@ -127,22 +131,32 @@ def read_shard(path: str | Path, keys: set[str] | None = None) -> Iterator[Recor
     Raises:
         CorpusError: the file is not a tar, or a record is damaged.
     """
-    sample: dict[str, Any] = {}
+    for key, files in read_files(path, keys):
+        yield decode_record({"__key__": key, **files})
+
+
+def read_files(path: str | Path, keys: set[str] | None = None) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Key and files (suffix -> bytes) of the records of a shard in order, nothing decoded.
+
+    Raises:
+        CorpusError: the file is not a tar.
+    """
+    last, files = "", dict[str, bytes]()
     try:
         with tarfile.open(path, "r:") as tar:
             for member in tar:
                 key, _, suffix = member.name.partition(".")
-                if sample and sample["__key__"] != key:
-                    yield decode_record(sample)
-                    sample = {}
+                if files and last != key:
+                    yield last, files
+                    files = {}
                 if member.isfile() and (keys is None or key in keys):
                     file = tar.extractfile(member)
                     assert file is not None
-                    sample["__key__"], sample[suffix] = key, file.read()
+                    last, files[suffix] = key, file.read()
     except (OSError, tarfile.TarError) as error:
         raise CorpusError(f"shard {path} cannot be read ({error}): build it again with ingest") from None
-    if sample:
-        yield decode_record(sample)
+    if files:
+        yield last, files
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ import pytest
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest import run as run_module
+from clipsonic.ingest.batches import BATCH_PICTURES
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.quarantine import RefusalReason
 from clipsonic.ingest.run import IngestOptions, each_outcome, fit_of, ingest
-from clipsonic.ingest.unit import BATCH_PICTURES
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
 from clipsonic.specs import CorpusSpec
 
