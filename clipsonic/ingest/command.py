@@ -55,7 +55,9 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         help="folders (searched to the bottom), media files, tars of them, manifests (.txt .csv .jsonl .parquet with "
         "path, start_s, end_s), or addresses (s3:// gs:// hf:// http://)",
     )
-    parser.add_argument("--out", required=True, metavar="CORPUS", help="folder of the corpus")
+    parser.add_argument(
+        "--out", required=True, metavar="CORPUS", help="folder of the corpus, or an address: s3:// gs:// hf://"
+    )
     parser.add_argument(
         "--recipe", metavar="NAME", help="YAML: bundled (folder, vggsound, audioset, music) or your own"
     )
@@ -99,9 +101,10 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Ingest; returns the numbers, and a message for people."""
     from clipsonic.errors import SpecError, UsageError
+    from clipsonic.ingest.conclude import MISSING_NAME, REFUSED_NAME
     from clipsonic.ingest.recipe import load_recipe
     from clipsonic.ingest.report import length_in_words
-    from clipsonic.ingest.run import MISSING_NAME, REFUSED_NAME, IngestOptions, ingest
+    from clipsonic.ingest.run import IngestOptions, ingest
     from clipsonic.specs import CorpusSpec
 
     given = {name: value for name in _DEFAULTS if (value := getattr(args, name)) is not None}

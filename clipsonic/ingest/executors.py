@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from clipsonic.ingest.ahead import working_ahead
 from clipsonic.ingest.batches import Embedder
+from clipsonic.ingest.destination import Destination
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import Event, WorkerPool
 from clipsonic.ingest.segments import Job, ReadSettings
@@ -28,7 +28,7 @@ _SMALL_CLIP = 20_000_000  # weights
 class UnitTask:
     """What building a unit takes besides the unit: where to, how files are cut, the limits of a decoding process."""
 
-    folder: Path
+    destination: Destination
     settings: ReadSettings
     shard_records: int
     timeout_s: float
@@ -81,7 +81,8 @@ def build_unit(
     unit: Unit, events: Iterator[tuple[int, Event]], task: UnitTask, embedder: Embedder, tick: Tick
 ) -> dict[str, Any]:
     """The shards of one unit, whole, from what the decoding processes say of its jobs; what `Plan.finish` stores."""
-    builder = UnitBuilder(unit, task.folder, embedder, task.shard_records)
+    task.destination.folder.mkdir(parents=True, exist_ok=True)  # another machine may not have it yet
+    builder = UnitBuilder(unit, task.destination.folder, embedder, task.shard_records)
     try:
         while builder.num_done < len(unit.jobs):
             _, (kind, first, second) = next(events)
@@ -91,10 +92,13 @@ def build_unit(
             else:
                 builder.end_job(job, first, second)
                 tick(1)
-        return builder.close()
+        result = builder.close()
     except BaseException:
         builder.abort()
         raise
+    for shard in result["shards"]:
+        task.destination.publish(shard["name"])
+    return result
 
 
 def num_cores() -> int:

@@ -18,11 +18,9 @@ from typing import Any
 
 from clipsonic.errors import CorpusError, UsageError
 from clipsonic.files import TEMPORARY_SUFFIX, write_whole
+from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination
 from clipsonic.ingest.segments import Job
-from clipsonic.shards.writer import INDEX_NAME
 
-FOLDER = "ingest"
-_PLAN_NAME = "plan.json"
 _FORMAT_VERSION = 1
 
 
@@ -42,7 +40,7 @@ class Plan:
     """The units of a corpus folder, and which of them are done.
 
     Args:
-        folder: the corpus.
+        destination: the corpus.
         jobs: all that is listed now.
         options: everything that decides a byte of the corpus, as plain JSON values.
         unit_files: jobs in one unit.
@@ -52,11 +50,11 @@ class Plan:
         CorpusError: the stored plan is damaged.
     """
 
-    def __init__(self, folder: Path, jobs: Sequence[Job], options: dict[str, Any], unit_files: int) -> None:
-        self.folder = folder
+    def __init__(self, destination: Destination, jobs: Sequence[Job], options: dict[str, Any], unit_files: int) -> None:
+        self.folder, self._size_of = destination.folder, destination.size_of
         options = {"format": _FORMAT_VERSION, "unit_files": unit_files, **options}
-        stored = _load(folder)
-        names = [] if stored is None else _check(folder, stored, options, jobs)
+        stored = _load(destination)
+        names = [] if stored is None else _check(destination.name, stored, options, jobs)
         by_name = {_name_of(job): job for job in jobs}
         units = [[by_name[name] for name in unit] for unit in names]
         known = {name for unit in names for name in unit}
@@ -76,39 +74,32 @@ class Plan:
             sizes = {shard["name"]: shard["bytes"] for shard in result["shards"]}
         except (ValueError, KeyError, TypeError):
             return None  # damaged: the unit is built again
-        there = all((self.folder / name).is_file() for name in sizes)
-        return (
-            result
-            if there and all((self.folder / name).stat().st_size == size for name, size in sizes.items())
-            else None
-        )
+        return result if all(self._size_of(name) == size for name, size in sizes.items()) else None
 
     def results(self) -> Iterator[dict[str, Any]]:
         """The stored results of all units, in order, one at a time; all are done."""
-        for unit in self.units:
-            result = self.done(unit)
-            if result is None:
-                raise CorpusError(f"{self._result_path(unit)} or its shards were changed meanwhile: ingest again")
-            yield result
+        yield from (json.loads(self._result_path(unit).read_text(encoding="utf-8")) for unit in self.units)
 
-    def finish(self, unit: Unit, result: dict[str, Any]) -> None:
-        """Store the result of a unit; from here on it is done."""
-        write_whole(self._result_path(unit), json.dumps(result, ensure_ascii=False).encode())
+    def finish(self, unit: Unit, result: dict[str, Any]) -> str:
+        """Store the result of a unit, which is done from here on; gives the file's name below the folder."""
+        path = self._result_path(unit)
+        write_whole(path, json.dumps(result, ensure_ascii=False).encode())
+        return path.relative_to(self.folder).as_posix()
 
     def clear_temporaries(self) -> None:
         """Remove what a killed run has left half-written."""
-        for folder in (self.folder, self.folder / FOLDER):
+        for folder in (self.folder, self.folder / STATE_FOLDER):
             for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
                 path.unlink(missing_ok=True)
 
     def _result_path(self, unit: Unit) -> Path:
-        return self.folder / FOLDER / f"unit-{unit.number:06d}.json"
+        return self.folder / STATE_FOLDER / f"unit-{unit.number:06d}.json"
 
     def _save(self, options: dict[str, Any]) -> None:
-        (self.folder / FOLDER).mkdir(parents=True, exist_ok=True)
+        (self.folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
         units = [[_name_of(job) for job in unit.jobs] for unit in self.units]
         values = {"options": options, "units": units}
-        write_whole(self.folder / FOLDER / _PLAN_NAME, json.dumps(values, indent=1, ensure_ascii=False).encode())
+        write_whole(self.folder / STATE_FOLDER / PLAN_NAME, json.dumps(values, indent=1, ensure_ascii=False).encode())
 
 
 def _name_of(job: Job) -> str:
@@ -118,11 +109,13 @@ def _name_of(job: Job) -> str:
     return f"{job.source} [{job.start_s or 0.0!r}, {'end' if job.end_s is None else repr(job.end_s)}]"
 
 
-def _load(folder: Path) -> dict[str, Any] | None:
-    path = folder / FOLDER / _PLAN_NAME
+def _load(destination: Destination) -> dict[str, Any] | None:
+    path = destination.folder / STATE_FOLDER / PLAN_NAME
     if not path.is_file():
-        if (folder / INDEX_NAME).exists() or next(folder.glob("shard-*.tar"), None) is not None:
-            raise UsageError(f"--out {folder} holds a corpus without {FOLDER}/{_PLAN_NAME}: give a new folder")
+        if destination.holds_shards():
+            raise UsageError(
+                f"--out {destination.name} holds a corpus without {STATE_FOLDER}/{PLAN_NAME}: give a new folder"
+            )
         return None
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -133,19 +126,19 @@ def _load(folder: Path) -> dict[str, Any] | None:
         raise CorpusError(f"{path} is damaged ({error}): ingest into a new folder") from None
 
 
-def _check(folder: Path, stored: dict[str, Any], options: dict[str, Any], jobs: Sequence[Job]) -> list[list[str]]:
+def _check(name: str, stored: dict[str, Any], options: dict[str, Any], jobs: Sequence[Job]) -> list[list[str]]:
     """The stored units, after it is sure that these options and sources may go on with them."""
     if stored["options"] != options:
         then = stored["options"]
         changed = [name for name in options if then.get(name) != options[name]] or sorted(set(then) - set(options))
         words = ", ".join(f"{name} {then.get(name)} (now {options.get(name)})" for name in changed)
-        raise UsageError(f"--out {folder} was begun with {words}: use the same options, or a new folder")
+        raise UsageError(f"--out {name} was begun with {words}: use the same options, or a new folder")
     listed = {_name_of(job) for job in jobs}
     units: list[list[str]] = stored["units"]
     missing = [name for unit in units for name in unit if name not in listed]
     if missing:
         raise UsageError(
-            f"--out {folder} was begun from other sources ({len(missing)} of its files are not listed now, "
+            f"--out {name} was begun from other sources ({len(missing)} of its files are not listed now, "
             f"for instance {missing[0]!r}): give the same sources, or a new folder"
         )
     return units

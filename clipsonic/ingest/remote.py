@@ -1,4 +1,4 @@
-"""Sources that are not on this machine: object stores, hubs and web servers, through fsspec.
+"""Sources and destinations that are not on this machine: object stores, hubs and web servers, through fsspec.
 
 Guarantee: only the protocols named here are ever opened, whatever a list or a manifest says (no command, no `pipe:`);
 credentials are those that the store's own library finds, and never stand in a corpus. Price: a file is copied once, to
@@ -7,10 +7,12 @@ a nameless temporary file, and is gone when its records are cut.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
@@ -18,7 +20,7 @@ from clipsonic.errors import UsageError
 
 PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "http": "aiohttp", "https": "aiohttp"}
 """What can be read, and the package that fsspec needs for it."""
-_WEB = ("http", "https")
+_WEB = ("http", "https")  # they can only be read
 _READ_AHEAD = 2**20
 _ADDRESS = re.compile(r"\w+://[^\s'\")>]*")
 
@@ -61,6 +63,53 @@ def name_of(url: str) -> str:
     parts = urlsplit(url)
     name = unquote(parts.path.rstrip("/").rpartition("/")[2]) or "root"
     return f"{name}~{blake2b(parts.query.encode(), digest_size=4).hexdigest()}" if parts.query else name
+
+
+def sizes_below(url: str) -> dict[str, int]:
+    """Name below the address -> bytes, of all files there; none if nothing is there.
+
+    Raises:
+        UsageError: it cannot be written to, its package is missing, or the store refuses.
+    """
+    if urlsplit(url).scheme in _WEB:
+        raise UsageError(f"--out {url}: a web address can only be read: give a folder, s3://, gs:// or hf://")
+    filesystem, root = _filesystem(url)
+    with _said_by_the_store(url):
+        filesystem.invalidate_cache()
+        found = filesystem.find(root, detail=True)
+    return {path[len(root.rstrip("/")) :].strip("/"): int(info["size"]) for path, info in found.items()}
+
+
+def put(path: Path, url: str) -> None:
+    """Copy a file to an address; it appears there when it is whole.
+
+    Raises:
+        UsageError: the store refuses.
+    """
+    filesystem, target = _filesystem(url)
+    with _said_by_the_store(url):
+        filesystem.put_file(str(path), target)
+
+
+def get(url: str, path: Path) -> None:
+    """Copy what is at an address to a file.
+
+    Raises:
+        UsageError: the store refuses.
+    """
+    filesystem, source = _filesystem(url)
+    with _said_by_the_store(url):
+        filesystem.get_file(source, str(path))
+
+
+@contextmanager
+def _said_by_the_store(url: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # each store's library has errors of its own, and not all of them are OSError
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        raise UsageError(f"{url} refuses ({type(error).__name__}: {error}): check address and credentials") from None
 
 
 def without_addresses(words: str) -> str:

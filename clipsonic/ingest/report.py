@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from clipsonic.ingest.conclude import each_outcome
 from clipsonic.ingest.quarantine import Outcome, most_frequent_first
-from clipsonic.ingest.run import each_outcome
 from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.selection import is_silent
 from clipsonic.shards.writer import CorpusIndex, each_facts

@@ -13,33 +13,29 @@ Price: measured by the command's own progress bar, in files per second.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.files import whole_file
+from clipsonic.errors import UsageError
 from clipsonic.ingest.batches import BATCH_PICTURES, Embedder
+from clipsonic.ingest.conclude import MISSING_NAME, conclude, each_outcome, write_lines
+from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination, destination_of
 from clipsonic.ingest.executors import Executor, LocalExecutor, UnitTask, num_cores
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.lists import Entry, jobs_of_list
 from clipsonic.ingest.plan import Plan
-from clipsonic.ingest.quarantine import Outcome, most_frequent_first
+from clipsonic.ingest.quarantine import Outcome
 from clipsonic.ingest.segments import ReadSettings
 from clipsonic.ingest.sources import list_jobs
-from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, each_facts, write_facts
+from clipsonic.shards.writer import CorpusIndex
 from clipsonic.specs import CorpusSpec
 
-SOURCES_NAME = "sources.jsonl"
-REFUSED_NAME = "refused.jsonl"
-MISSING_NAME = "missing.jsonl"
 EXECUTORS = ("local", "ray")
 
 
@@ -124,7 +120,7 @@ class IngestResult:
         num_missing: entries of a publisher's list whose videos are not there.
     """
 
-    folder: Path
+    folder: str | Path
     index: CorpusIndex
     listed: int
     reasons: dict[str, int]
@@ -151,7 +147,7 @@ def ingest(
     embedder: Embedder | None = None,
     entries: Sequence[Entry] | None = None,
 ) -> IngestResult:
-    """Ingest the sources into the corpus folder `out`, or go on with it.
+    """Ingest the sources into the corpus `out`, a folder or an address to write to, or go on with it.
 
     Args:
         entries: of a publisher's list: what of the folders to take; None = everything.
@@ -164,20 +160,19 @@ def ingest(
     """
     options = options or IngestOptions()
     jobs, missing = (list_jobs(sources), None) if entries is None else jobs_of_list(sources, entries)
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file: give a folder")
-    with _executor(options, len(jobs), clip if embedder is None else None) as executor:
-        embedder = embedder or load_embedder(clip, "ingest")
-        fixed = {**options.fixed(), "fingerprint": embedder.fingerprint}
-        out.mkdir(parents=True, exist_ok=True)
-        plan = Plan(out, jobs, fixed, options.shard_files)
-        plan.clear_temporaries()
-        _build(plan, executor, embedder, options)
-    if missing is not None:
-        _write_lines(out / MISSING_NAME, missing)
-    result = _conclude(out, plan, options.spec, embedder, clip)
-    return dataclasses.replace(result, num_missing=len(missing or ()))
+    with destination_of(out) as destination:
+        with _executor(options, len(jobs), clip if embedder is None else None) as executor:
+            embedder = embedder or load_embedder(clip, "ingest")
+            fixed = {**options.fixed(), "fingerprint": embedder.fingerprint}
+            destination.folder.mkdir(parents=True, exist_ok=True)
+            plan = Plan(destination, jobs, fixed, options.shard_files)
+            plan.clear_temporaries()
+            destination.publish(f"{STATE_FOLDER}/{PLAN_NAME}", keep=True)
+            _build(plan, executor, embedder, options, destination)
+        if missing is not None:
+            write_lines(destination, MISSING_NAME, missing)
+        index, listed, reasons, seconds = conclude(destination, plan, options.spec, embedder, clip)
+    return IngestResult(out, index, listed, reasons, seconds, num_missing=len(missing or ()))
 
 
 def load_embedder(name: str, command: str) -> Embedder:
@@ -200,7 +195,9 @@ def _executor(options: IngestOptions, num_jobs: int, clip: str | None) -> Execut
     return RayExecutor(clip, options.ray_address)
 
 
-def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOptions) -> None:
+def _build(
+    plan: Plan, executor: Executor, embedder: Embedder, options: IngestOptions, destination: Destination
+) -> None:
     """Build the units that are not done yet; what they end with goes to the disk and is not held."""
     todo = [unit for unit in plan.units if plan.done(unit) is None]
     num_jobs, num_todo = (sum(len(unit.jobs) for unit in units) for units in (plan.units, todo))
@@ -213,13 +210,13 @@ def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOp
         keep_frames=options.keep_frames,
         frame_tolerance_s=options.frame_tolerance_s,
     )
-    task = UnitTask(plan.folder.absolute(), settings, options.shard_records, options.timeout_s, options.memory_mb)
+    task = UnitTask(destination, settings, options.shard_records, options.timeout_s, options.memory_mb)
     counts = Counter[str]()
     with tqdm(
         total=num_jobs, initial=num_jobs - num_todo, desc="ingest", unit="file", file=sys.stderr, mininterval=0.5
     ) as bar:
         for unit, result in executor.build(todo, task, embedder, bar.update):
-            plan.finish(unit, result)
+            destination.publish(plan.finish(unit, result), keep=True)
             counts["records"] += sum(outcome["records"] for outcome in result["outcomes"])
             counts["refused"] += sum(not outcome["records"] for outcome in result["outcomes"])
             bar.set_postfix(counts, refresh=False)
@@ -236,33 +233,3 @@ def fit_of(embedder: Any) -> Fit | None:
     if side is None or mode not in ("shortest", "squash") or preprocess.get("interpolation") != "bicubic":
         return None
     return Fit(side, mode)
-
-
-def _conclude(out: Path, plan: Plan, spec: CorpusSpec, embedder: Embedder, clip: str) -> IngestResult:
-    """Write what stands beside the shards, unit by unit; the index last, for it says that the corpus is complete."""
-    _write_lines(out / SOURCES_NAME, (Outcome(**values) for result in plan.results() for values in result["outcomes"]))
-    _write_lines(out / REFUSED_NAME, (outcome for outcome in each_outcome(out) if outcome.refused))
-    write_facts(out, (item for result in plan.results() for item in result["facts"]))
-    shards = [shard for result in plan.results() for shard in result["shards"]]
-    listed = sum(len(unit.jobs) for unit in plan.units)
-    reasons = most_frequent_first(Counter(str(outcome.reason) for outcome in each_outcome(out) if outcome.refused))
-    if not shards:
-        (out / INDEX_NAME).unlink(missing_ok=True)
-        words = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
-        raise ClipsonicError(f"none of the {listed} listed files could be ingested ({words}): see {out / REFUSED_NAME}")
-    index = CorpusIndex(spec, embedder.fingerprint, clip, embedder.width, shards)
-    index.save(out)
-    return IngestResult(out, index, listed, reasons, sum(item["seconds"] for item in each_facts(out)))
-
-
-def _write_lines(path: Path, items: Iterable[Outcome] | Iterable[Entry]) -> None:
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items)
-
-
-def each_outcome(folder: str | Path) -> Iterator[Outcome]:
-    """What became of every listed source, in order; none where the corpus was not made by ingest."""
-    path = Path(folder) / SOURCES_NAME
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="\n") as lines:
-            yield from (Outcome(**json.loads(line)) for line in lines)

@@ -114,37 +114,98 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         list_jobs(["s3://bucket/videos"])
 
 
-@pytest.mark.slow
-def test_a_real_s3_server_gives_what_the_folder_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files and a tar in a bucket of a server on this machine, read by the decoding processes."""
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An S3 server on this machine with an empty bucket `bucket`; gives boto3's client of it."""
     boto3 = pytest.importorskip("boto3")
-    pytest.importorskip("s3fs")
+    s3fs = pytest.importorskip("s3fs")
     from moto.server import ThreadedMotoServer
 
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()  # each server has a port of its own
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    yield client
+    server.stop()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two videos, and a tar of one of them."""
     folder = tmp_path / "videos"
     (folder / "deep").mkdir(parents=True)
     makers.make_video(folder / "a.mp4")
     makers.make_video(folder / "deep" / "b.mkv")
     with tarfile.open(folder / "packed.tar", "w") as archive:
         archive.add(folder / "a.mp4", "0001.mp4")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(name, value)
-        store = boto3.client("s3")
-        store.create_bucket(Bucket="bucket")
-        for path in sorted(folder.rglob("*.*")):
-            store.upload_file(str(path), "bucket", f"videos/{path.relative_to(folder).as_posix()}")
-        options = dataclasses.replace(OPTIONS, timeout_s=60.0)
-        ingest(["s3://bucket/videos"], tmp_path / "s3", options, embedder=makers.DoubleEmbedder())
-    finally:
-        server.stop()
+    return folder
+
+
+@pytest.mark.slow
+def test_a_real_s3_server_gives_what_the_folder_gives(store: Any, folder: Path, tmp_path: Path) -> None:
+    """Files and a tar in a bucket, read by the decoding processes."""
+    for path in sorted(folder.rglob("*.*")):
+        store.upload_file(str(path), "bucket", f"videos/{path.relative_to(folder).as_posix()}")
+    options = dataclasses.replace(OPTIONS, timeout_s=60.0)
+    ingest(["s3://bucket/videos"], tmp_path / "s3", options, embedder=makers.DoubleEmbedder())
     ingest([folder], tmp_path / "local", options, embedder=makers.DoubleEmbedder())
     shards = [(tmp_path / name / "shard-000000.tar").read_bytes() for name in ("s3", "local")]
     assert shards[0] == shards[1]
     assert CorpusIndex.load(tmp_path / "s3").num_records == 6
+
+
+def objects_of(store: Any) -> dict[str, bytes]:
+    found = store.list_objects_v2(Bucket="bucket", Prefix="corpora").get("Contents", [])
+    return {item["Key"]: store.get_object(Bucket="bucket", Key=item["Key"])["Body"].read() for item in found}
+
+
+class Breaking(makers.DoubleEmbedder):
+    """Breaks off in the second unit."""
+
+    def embed_pictures(self, pictures: Any, batch_size: int = 64) -> Any:
+        if len(self.batches) == 1:
+            raise KeyboardInterrupt
+        return super().embed_pictures(pictures, batch_size)
+
+
+@pytest.mark.slow
+def test_a_corpus_in_a_bucket_has_the_bytes_of_one_in_a_folder_even_when_it_was_broken_off(
+    store: Any, folder: Path, tmp_path: Path
+) -> None:
+    options, out = dataclasses.replace(OPTIONS, shard_files=1), "s3://bucket/corpora/one"
+    local = tmp_path / "local"
+    ingest([folder], local, options, embedder=makers.DoubleEmbedder())
+    with pytest.raises(KeyboardInterrupt):
+        ingest([folder], out, options, embedder=Breaking())
+    broken = objects_of(store)
+    assert "corpora/one/shard-000000.tar" in broken
+    assert "corpora/one/index.json" not in broken
+    again = makers.DoubleEmbedder()
+    result = ingest([folder], out, options, embedder=again)
+    assert len(again.batches) == 2, "the first unit was there already"
+    expected = {f"corpora/one/{path.relative_to(local)}": path.read_bytes() for path in local.rglob("*.*")}
+    assert objects_of(store) == expected
+    assert [outcome.reason for outcome in result.outcomes] == [None] * 3
+    with pytest.raises(UsageError, match=r"--out s3://bucket/corpora/one was begun with seconds 2.0 \(now 1.0\)"):
+        ingest([folder], out, dataclasses.replace(options, spec=CorpusSpec(16000, 1.0, 1.0)), embedder=again)
+    store.delete_object(Bucket="bucket", Key="corpora/one/ingest/plan.json")
+    with pytest.raises(UsageError, match=r"s3://bucket/corpora/one holds a corpus without ingest/plan.json"):
+        ingest([folder], out, options, embedder=again)
+
+
+@pytest.mark.slow
+def test_a_store_that_refuses_says_so(store: Any, folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"s3://nowhere/corpus.* refuses .*check address and credentials"):
+        ingest([folder], "s3://nowhere/corpus", OPTIONS, embedder=makers.DoubleEmbedder())
+
+
+def test_a_web_address_cannot_be_written_to(folder: Path) -> None:
+    with pytest.raises(UsageError, match="a web address can only be read"):
+        ingest([folder], "https://host/corpus", OPTIONS, embedder=makers.DoubleEmbedder())

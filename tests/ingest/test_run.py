@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.ingest import run as run_module
 from clipsonic.ingest.batches import BATCH_PICTURES
+from clipsonic.ingest.conclude import each_outcome
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.quarantine import RefusalReason
-from clipsonic.ingest.run import IngestOptions, each_outcome, fit_of, ingest
+from clipsonic.ingest.run import IngestOptions, fit_of, ingest
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
 from clipsonic.specs import CorpusSpec
 
@@ -368,4 +368,4 @@ def test_real_and_odd_files_are_all_accounted_for(real_media: Path, tmp_path: Pa
     assert reasons["no_audio.mp4"] == reasons["tc_av1_video.mkv"] == "no_audio"
     assert reasons["one_frame.mp4"] == reasons["very_short_0.3s.mp4"] == "too_short"
     assert "truncated_faststart_60pct.mp4" not in reasons
-    assert run_module.SOURCES_NAME in {path.name for path in (tmp_path / "out").iterdir()}
+    assert "sources.jsonl" in {path.name for path in (tmp_path / "out").iterdir()}

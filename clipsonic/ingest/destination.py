@@ -1,0 +1,114 @@
+"""Where a corpus goes: a folder, or a bucket behind an address, by way of a folder of this machine.
+
+Guarantee: what stands in a bucket under a name is whole (stores show a file when it is complete), and goes there in the
+order in which a folder is written: shards, then the state of their unit, the index last; so a run that was killed goes
+on from what the bucket holds, on any machine. Price: each shard is written twice, and none stays on this machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from clipsonic.errors import UsageError
+from clipsonic.ingest import remote
+from clipsonic.shards.writer import INDEX_NAME
+
+STATE_FOLDER = "ingest"
+"""Below the corpus: its plan, and the state of each unit."""
+PLAN_NAME = "plan.json"
+
+
+class Destination(Protocol):
+    """Files are written below `folder` and then published; picklable, so that other machines can do so too.
+
+    `name` is what a user calls it.
+    """
+
+    folder: Path
+    name: str
+
+    def size_of(self, name: str) -> int | None:
+        """Bytes of a shard that was there when the run began (or is in the folder), None if it is not there."""
+
+    def holds_shards(self) -> bool:
+        """Whether there is a corpus, or a part of one."""
+
+    def publish(self, name: str, *, keep: bool = False) -> None:
+        """The file of this name is whole: bring it to where it belongs; `keep` leaves it in the folder too."""
+
+
+class FolderDestination:
+    """A folder of this machine: where files are written they stay."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name = folder.absolute(), str(folder)
+
+    def size_of(self, name: str) -> int | None:
+        """As it is now."""
+        path = self.folder / name
+        return path.stat().st_size if path.is_file() else None
+
+    def holds_shards(self) -> bool:
+        """As it is now."""
+        return (self.folder / INDEX_NAME).exists() or next(self.folder.glob("shard-*.tar"), None) is not None
+
+    def publish(self, name: str, *, keep: bool = False) -> None:
+        """Nothing is left to do."""
+
+
+class BucketDestination:
+    """A folder of a store behind an address.
+
+    Args:
+        url: such as s3://bucket/corpus.
+        folder: of this machine, empty; what a run before has stored of its state is brought there.
+
+    Raises:
+        UsageError: an address that cannot be written to.
+    """
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.name, self.folder = url.rstrip("/"), url, folder
+        self._sizes = remote.sizes_below(self.url)
+        states = [name for name in self._sizes if name.startswith(f"{STATE_FOLDER}/") and name.endswith(".json")]
+        for name in states:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            remote.get(f"{self.url}/{name}", folder / name)
+
+    def size_of(self, name: str) -> int | None:
+        """As the store listed it when the run began."""
+        return self._sizes.get(name)
+
+    def holds_shards(self) -> bool:
+        """As the store listed it when the run began."""
+        return INDEX_NAME in self._sizes or any(name.endswith(".tar") for name in self._sizes)
+
+    def publish(self, name: str, *, keep: bool = False) -> None:
+        """Copy it to the store, and then remove it here."""
+        remote.put(self.folder / name, f"{self.url}/{name}")
+        if not keep:
+            (self.folder / name).unlink()
+
+
+@contextmanager
+def destination_of(out: str | Path) -> Iterator[Destination]:
+    """The destination that `--out` names.
+
+    Raises:
+        UsageError: it is a file, or an address that cannot be written to.
+    """
+    if not remote.is_remote(str(out)):
+        if Path(out).exists() and not Path(out).is_dir():
+            raise UsageError(f"--out {out} is a file: give a folder")
+        yield FolderDestination(Path(out))
+        return
+    folder = Path(tempfile.mkdtemp(prefix="clipsonic-"))
+    try:
+        yield BucketDestination(str(out), folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
