@@ -181,7 +181,10 @@ def load_embedder(name: str, command: str) -> Embedder:
 
     from clipsonic.clip.open_clip import load_clip
 
-    embedder = load_clip(name, device="cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32: 10 bits of mantissa, several times faster
+    embedder = load_clip(name, device=device)
     if notice := getattr(embedder, "notice", None):
         print(f"clipsonic {command}: {notice}", file=sys.stderr)
     return embedder
