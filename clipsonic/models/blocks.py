@@ -91,3 +91,10 @@ def timestep_features(timestep_B: Tensor, count: int) -> Tensor:
     exponent = torch.arange(half, device=timestep_B.device, dtype=torch.float32) / half
     angle = timestep_B.float()[:, None] * torch.exp(-math.log(10000.0) * exponent)
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+def zeroed(layer: nn.Linear) -> nn.Linear:
+    """The same layer, answering zero until it is trained."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsonic.errors import SpecError
-from clipsonic.models.blocks import Block, Rotation, modulated, rotation_at, timestep_features
+from clipsonic.models.blocks import Block, Rotation, modulated, rotation_at, timestep_features, zeroed
 from clipsonic.models.conditioner import Condition, ConditionEncoder, pooled_tokens
 from clipsonic.models.inputs import check_prediction_type, require_matching
-from clipsonic.models.levels import FineLevel, PatchLevel, zeroed
+from clipsonic.models.levels import FineLevel, PatchLevel
 from clipsonic.models.precondition import flow_coefficients
 from clipsonic.specs import GLOBAL_TIME_S
 
@@ -42,6 +42,7 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         fine_width: channels of these blocks.
         fine_patch: mel columns per position of these blocks; must divide `patch`.
         fine_attention: attention blocks among these, on each side of the transformer, with `heads` heads.
+        fine_beat: distances, in their positions, that these weigh by condition and timestep (`Beat`); 0 for none.
         width: D; a multiple of 4 * heads.
         depth: number of blocks.
         heads: attention heads.
@@ -76,12 +77,14 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         fine_width: int = 128,
         fine_patch: int = 4,
         fine_attention: int = 0,
+        fine_beat: int = 0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         check_prediction_type(prediction_type)
         _check_geometry(num_mel_frames, patch, width, heads)
         _check_fine(patch, fine_depth, fine_width, fine_patch)
         _check_fine_attention(fine_attention, fine_depth, fine_width, heads)
+        _check_fine_beat(fine_beat, fine_attention)
         self.gradient_checkpointing = False
         self.prediction_type = prediction_type
         self.sigma_data = sigma_data
@@ -92,7 +95,7 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         self.summary_in = nn.Linear(width, width)
         self.time_in = nn.Sequential(nn.Linear(_TIME_FEATURES, width), nn.SiLU(), nn.Linear(width, width))
         self.level: PatchLevel | FineLevel = (
-            FineLevel(num_mels, patch, width, fine_patch, fine_width, fine_depth, fine_attention, heads)
+            FineLevel(num_mels, patch, width, fine_patch, fine_width, fine_depth, fine_attention, heads, fine_beat)
             if fine_depth
             else PatchLevel(num_mels, patch, width)
         )
@@ -194,3 +197,8 @@ def _check_fine_attention(count: int, depth: int, width: int, heads: int) -> Non
         raise SpecError(f"fine_attention {count} needs a fine_depth of at least 1, and must be 0 or more: change it")
     if count and width % (4 * heads):
         raise SpecError(f"fine_width {width} must be a multiple of 4 * heads = {4 * heads} for fine_attention")
+
+
+def _check_fine_beat(reach: int, attention: int) -> None:
+    if reach < 0 or (reach and not attention):
+        raise SpecError(f"fine_beat {reach} needs a fine_attention of at least 1, and must be 0 or more: change it")

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipsonic.models.blocks import Block, modulated, rotation_at
+from clipsonic.models.beat import Beat
+from clipsonic.models.blocks import Block, modulated, rotation_at, zeroed
 
 Transform = Callable[[Tensor], Tensor]
 """The transformer between a level's way in and its way out: tokens (B, F / patch, D) to normalised ones alike."""
@@ -62,6 +63,7 @@ class FineLevel(nn.Module):
         fine_depth: blocks on the way in, and on the way out.
         fine_attention: attention blocks that end the way in, and as many that begin the way out.
         heads: their attention heads; 4 * heads must divide C.
+        fine_beat: distances that `Beat` knows in these; 0 for none.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class FineLevel(nn.Module):
         fine_depth: int,
         fine_attention: int = 0,
         heads: int = 4,
+        fine_beat: int = 0,
     ) -> None:
         super().__init__()
         self.fine_patch, self.group = fine_patch, patch // fine_patch
@@ -85,7 +88,7 @@ class FineLevel(nn.Module):
         self.modulation = zeroed(nn.Linear(width, 3 * fine_width))
         self.modulation_out = zeroed(nn.Linear(width, 2 * fine_width))
         self.patch_out = zeroed(nn.Linear(fine_width, num_mels * fine_patch))
-        self.across = AcrossTime(width, fine_width, fine_attention, heads) if fine_attention else None
+        self.across = AcrossTime(width, fine_width, fine_attention, heads, fine_beat) if fine_attention else None
 
     def forward(self, x_BMF: Tensor, drive_BD: Tensor, transform: Transform) -> Tensor:
         """Columns (B, M, F) of what this level saw and of the transformer's answer."""
@@ -94,11 +97,11 @@ class FineLevel(nn.Module):
         for block in self.before:
             fine_BQC = block(fine_BQC, modulation_B3C)
         if self.across is not None:
-            fine_BQC = self.across(fine_BQC, drive_BD, self.across.before)
+            fine_BQC = self.across(fine_BQC, drive_BD, 0)
         h_BPD = transform(self.merge(fine_BQC.unflatten(1, (-1, self.group)).flatten(2)))
         fine_BQC = fine_BQC + self.split(h_BPD.to(self.split.weight.dtype)).view(fine_BQC.shape)
         if self.across is not None:
-            fine_BQC = self.across(fine_BQC, drive_BD, self.across.after)
+            fine_BQC = self.across(fine_BQC, drive_BD, 1)
         for block in self.after:
             fine_BQC = block(fine_BQC, modulation_B3C)
         shift_B1C, scale_B1C = self.modulation_out(drive_BD)[:, None].chunk(2, dim=-1)
@@ -114,22 +117,25 @@ class AcrossTime(nn.Module):
         fine_width: C.
         count: blocks on each side of the transformer.
         heads: attention heads.
+        reach: distances that `Beat` knows; 0 leaves it out.
     """
 
-    def __init__(self, width: int, fine_width: int, count: int, heads: int) -> None:
+    def __init__(self, width: int, fine_width: int, count: int, heads: int, reach: int = 0) -> None:
         super().__init__()
         self.modulation = zeroed(nn.Linear(width, 6 * fine_width))
         self.before = nn.ModuleList(Block(fine_width, heads, _MLP_RATIO) for _ in range(count))
         self.after = nn.ModuleList(Block(fine_width, heads, _MLP_RATIO) for _ in range(count))
+        self.beats = nn.ModuleList(Beat(width, heads, reach) for _ in range(2)) if reach else None
         self.rotated_channels = fine_width // heads // 2
 
-    def forward(self, h_BQC: Tensor, drive_BD: Tensor, blocks: nn.ModuleList) -> Tensor:
-        """h (B, Q, C) through these blocks, `before` or `after`, to the same shape."""
+    def forward(self, h_BQC: Tensor, drive_BD: Tensor, side: int) -> Tensor:
+        """h (B, Q, C) through the blocks before (side 0) or after (1) the transformer, to the same shape."""
+        bias_BHQQ = None if self.beats is None else self.beats[side](drive_BD, h_BQC.shape[1])
         modulation_B6C = self.modulation(drive_BD).unflatten(1, (6, -1))
         place_1Q = torch.arange(h_BQC.shape[1], device=h_BQC.device, dtype=torch.float32)[None]
         rotation = rotation_at(place_1Q, self.rotated_channels)
-        for block in blocks:
-            h_BQC = block(h_BQC, modulation_B6C, rotation, None)
+        for block in (self.before, self.after)[side]:
+            h_BQC = block(h_BQC, modulation_B6C, rotation, bias_BHQQ)
         return h_BQC
 
 
@@ -168,10 +174,3 @@ def to_columns(patches_BPC: Tensor, patch: int) -> Tensor:
     """The inverse of `to_patches`."""
     batch, count, _ = patches_BPC.shape
     return patches_BPC.view(batch, count, -1, patch).transpose(1, 2).flatten(2)
-
-
-def zeroed(layer: nn.Linear) -> nn.Linear:
-    """The same layer, answering zero until it is trained."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

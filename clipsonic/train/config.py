@@ -33,6 +33,7 @@ class DiTConfig:
         fine_width: channels of these blocks.
         fine_patch: mel columns per position of these blocks; must divide the patch.
         fine_attention: attention blocks among these, on each side of the transformer; 0 for none.
+        fine_beat: distances that these weigh by prompt and timestep; 0 for none.
     """
 
     patch: int = 32
@@ -43,10 +44,11 @@ class DiTConfig:
     fine_width: int = 128
     fine_patch: int = 4
     fine_attention: int = 0
+    fine_beat: int = 0
 
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
-            least = 0 if name in ("fine_depth", "fine_attention") else 1
+            least = 0 if name in ("fine_depth", "fine_attention", "fine_beat") else 1
             _require(value >= least, f"model.dit.{name}", value, f"at least {least}")
         _require(self.width % self.heads == 0, "model.dit.width", self.width, f"a multiple of the {self.heads} heads")
 

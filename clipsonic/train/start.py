@@ -18,7 +18,7 @@ from clipsonic.train.config import TrainConfig
 from clipsonic.train.data import TrainData, mel_statistics
 from clipsonic.train.module import SoundModule
 
-_NEW_PARTS = ("fine_attention",)
+_NEW_PARTS = ("fine_attention", "fine_beat")
 """What may be there in the run and not in the pipeline, since it changes nothing before it is trained.
 
 Not `depth`: the transformer's blocks share their modulation, so a new one would act at once.

@@ -26,9 +26,14 @@ SMALL = {
 FINE = {"fine_depth": 1, "fine_width": 8, "fine_patch": 2}
 
 
-@pytest.fixture(params=[{}, FINE, {**FINE, "fine_attention": 1}], ids=["patches", "fine", "across"], autouse=True)
+ACROSS = {**FINE, "fine_attention": 1}
+
+
+@pytest.fixture(
+    params=[{}, FINE, ACROSS, {**ACROSS, "fine_beat": 12}], ids=["patches", "fine", "across", "beat"], autouse=True
+)
 def level(request, monkeypatch):
-    """Every promise holds with one linear layer around the transformer, with the fine level and with its attention."""
+    """Every promise holds with a linear layer around the transformer, with the fine level, its attention, a beat."""
     for name, value in request.param.items():
         monkeypatch.setitem(SMALL, name, value)
 
@@ -209,6 +214,7 @@ def test_the_default_has_about_7_m_parameters():
         *({"fine_patch": 3, "fine_depth": 1}, {"fine_depth": -1}, {"fine_width": 0}),
         *({"fine_attention": -1}, {"fine_attention": 2, "fine_depth": 0}),
         {"fine_width": 12, "fine_attention": 1, "fine_depth": 1},
+        *({"fine_beat": -1}, {"fine_beat": 5, "fine_attention": 0}),
     ],
 )
 def test_geometry_that_does_not_divide_is_refused(change):

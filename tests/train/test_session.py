@@ -243,10 +243,10 @@ def test_a_run_from_a_pipeline_begins_with_its_weights_and_its_mel_statistics(
 def test_a_run_may_add_attention_that_begins_as_the_identity(unbroken: dict[int, Path], tmp_path: Path) -> None:
     others = make_corpus(tmp_path / "corpus", [make_record(0, 0.1 * tone(300.0), np.eye(WIDTH)[0], "v")])
     larger = toy(max_steps=1, lr=1e-9)
-    dit = dataclasses.replace(larger.model.dit, fine_attention=1)
+    dit = dataclasses.replace(larger.model.dit, fine_attention=1, fine_beat=8)
     train(dataclasses.replace(larger, model=ModelConfig(dit=dit)), others, tmp_path / "on", init=str(unbroken[1]))
     before, after = ClipSonicPipeline.from_pretrained(unbroken[1]), ClipSonicPipeline.from_pretrained(tmp_path / "on")
-    assert after.denoiser.config.fine_attention == 1
+    assert (after.denoiser.config.fine_attention, after.denoiser.config.fine_beat) == (1, 8)
     mels = [
         pipeline(embeds=np.eye(WIDTH)[0], num_inference_steps=2, output_type="mel").mels for pipeline in (before, after)
     ]
