@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from clipsonic.errors import UsageError
 from clipsonic.ingest import remote
@@ -74,11 +74,14 @@ class BucketDestination:
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.name, self.folder = url.rstrip("/"), url, folder
-        self._sizes = remote.sizes_below(self.url)
+        self._sizes = remote.sizes_below(self.url)  # of the run that decides what is done; those who build need none
         states = [name for name in self._sizes if name.startswith(f"{STATE_FOLDER}/") and name.endswith(".json")]
         for name in states:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             remote.get(f"{self.url}/{name}", folder / name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_sizes": {}}
 
     def size_of(self, name: str) -> int | None:
         """As the store listed it when the run began."""
