@@ -79,8 +79,9 @@ def _shard(
         done = json.loads(state.read_text())
         if done["from"] != made_from:
             raise UsageError(f"--out {target} was begun with another CLIP or corpus: give a new folder")
-        bar.update(shard["records"])
-        return done["shard"], 0
+        if (target / shard["name"]).is_file():
+            bar.update(shard["records"])
+            return done["shard"], 0
     count = 0
     with ShardWriter(target, shard["name"]) as writer:
         for key, files, num_pictures in _embedded(source / shard["name"], embedder, thumbnails):
