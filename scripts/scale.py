@@ -1,6 +1,7 @@
 """From costs per segment to hours, machines and disks: the tables of docs/scale.md.
 
-    python scripts/scale.py [--decode-s 0.56] [--clip-s 0.016] [--record-kb 220] [--cores 64] [--gpus 4] [--video-mb 1.9]
+    python scripts/scale.py [--decode-s 0.56] [--clip-s 0.016] [--record-kb 220] [--video-mb 1.9]
+                             [--cores 64] [--gpus 4]
 
 Costs are of one segment: CPU seconds of one core for decoding, GPU seconds for the CLIP (`bench_ingest.py` measures
 both where you are), kilobytes of a record, megabytes of the video that it is cut from.

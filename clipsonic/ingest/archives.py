@@ -7,8 +7,8 @@ with its process. Price: listing reads the headers and the captions; a member is
 
 from __future__ import annotations
 
+import math
 import re
-import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -72,11 +72,15 @@ def _text_of(archive: tarfile.TarFile, info: tarfile.TarInfo) -> str:
 
 
 @contextmanager
-def file_of(path: str, part: Part | None) -> Iterator[str]:
+def file_of(path: str, part: Part | None, most_bytes: float = math.inf) -> Iterator[str]:
     """A path at which a decoder can read the file, or the part of an archive, while the context lasts.
 
+    Args:
+        most_bytes: that may be copied for it; a file of this machine is read where it lies.
+
     Raises:
-        RefusedError: unsafe_name, or decode_error where the archive ends within the part or the address gives nothing.
+        RefusedError: unsafe_name, too_large, or decode_error where the archive ends within the part or the address
+            gives nothing.
     """
     if part is None and not remote.is_remote(path):
         yield path
@@ -87,11 +91,9 @@ def file_of(path: str, part: Part | None) -> Iterator[str]:
     with tempfile.TemporaryFile() if nameless else tempfile.NamedTemporaryFile(prefix="clipsonic-") as copy:
         try:
             with _bytes_of(path) as source:
-                if part is None:
-                    shutil.copyfileobj(source, copy, _COPIED_AT_ONCE)
-                else:
+                if part is not None:
                     source.seek(part.offset)
-                    _copy(source, copy, part.size)
+                _copy(source, copy, None if part is None else part.size, most_bytes)
             copy.flush()
         except OSError as error:
             raise RefusedError(
@@ -109,11 +111,20 @@ def leads_out(name: str) -> bool:
     return name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or _SCHEME.match(name) is not None
 
 
-def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
-    left = size
+def _copy(source: IO[bytes], target: IO[bytes], size: int | None, most_bytes: float) -> None:
+    """So many bytes, or all there are."""
+    left = math.inf if size is None else size
+    if size is not None and size > most_bytes:
+        raise RefusedError(RefusalReason.TOO_LARGE, f"{size} bytes, at most {most_bytes:.0f} are copied")
+    copied = 0
     while left:
-        block = source.read(min(left, _COPIED_AT_ONCE))
+        block = source.read(int(min(left, _COPIED_AT_ONCE)))
+        if not block and size is None:
+            return
         if not block:
             raise RefusedError(RefusalReason.DECODE_ERROR, f"the archive ends {left} bytes before the end of this file")
+        copied += len(block)
+        if copied > most_bytes:
+            raise RefusedError(RefusalReason.TOO_LARGE, f"more than {most_bytes:.0f} bytes, the most that are copied")
         target.write(block)
         left -= len(block)

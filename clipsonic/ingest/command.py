@@ -38,6 +38,7 @@ _DEFAULTS: dict[str, Any] = {
     "workers": None,
     "timeout_s": 120.0,
     "memory_mb": 2048,
+    "max_copy_gb": 16.0,
     "executor": "local",
     "ray_address": None,
 }
@@ -91,6 +92,9 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         "--timeout-s", type=float, metavar="S", help="patience with a file that gives nothing (default: 120)"
     )
     work.add_argument("--memory-mb", type=int, metavar="N", help="memory of a decoding process (default: 2048)")
+    work.add_argument(
+        "--max-copy-gb", type=float, metavar="G", help="largest file out of a tar or from an address (default: 16)"
+    )
     work.add_argument("--executor", choices=("local", "ray"), help="who builds the shards (default: local)")
     work.add_argument(
         "--ray-address", metavar="ADDRESS", help="of a running Ray cluster, or auto (default: one is started here)"

@@ -25,6 +25,7 @@ class RefusalReason(StrEnum):
     DECODE_ERROR = "decode_error"
     TIMEOUT = "timeout"
     MEMORY = "memory"
+    TOO_LARGE = "too_large"
     NOT_MEDIA = "not_media"
     CRASHED = "crashed"
     UNSAFE_NAME = "unsafe_name"
@@ -37,6 +38,7 @@ MEANING = {
     RefusalReason.DECODE_ERROR: "a media file that is damaged, missing, or of a codec that cannot be read",
     RefusalReason.TIMEOUT: "gave nothing for --timeout-s",
     RefusalReason.MEMORY: "needed more than --memory-mb",
+    RefusalReason.TOO_LARGE: "of an archive or behind an address, and larger than --max-copy-gb",
     RefusalReason.NOT_MEDIA: "no media file, whatever its name says",
     RefusalReason.CRASHED: "ended the decoder's process",
     RefusalReason.UNSAFE_NAME: "its name in the archive leads out of a folder, or is an address",

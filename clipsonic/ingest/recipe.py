@@ -30,6 +30,7 @@ OPTION_KINDS: dict[str, tuple[type, ...]] = {
     "workers": (int,),
     "timeout_s": (int, float),
     "memory_mb": (int,),
+    "max_copy_gb": (int, float),
     "executor": (str,),
     "ray_address": (str,),
 }

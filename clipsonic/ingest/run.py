@@ -54,6 +54,7 @@ class IngestOptions:
         shard_records: most records per shard; a unit with more has several tars.
         workers: decoding processes of the local executor; None = one per core.
         timeout_s, memory_mb: limits of a decoding process.
+        max_copy_gb: largest file, of an archive or behind an address, that it copies to read it.
         executor: `local`, or `ray` for a cluster.
         ray_address: of a running cluster, `auto` for the one this machine belongs to, None to start one here.
 
@@ -72,6 +73,7 @@ class IngestOptions:
     workers: int | None = None
     timeout_s: float = 120.0
     memory_mb: int = 2048
+    max_copy_gb: float = 16.0
     executor: str = "local"
     ray_address: str | None = None
 
@@ -88,6 +90,7 @@ class IngestOptions:
             "timeout_s": (self.timeout_s, 0.1),
             "memory_mb": (self.memory_mb, 256),
             "frame_tolerance_s": (self.frame_tolerance_s, 0.0),
+            "max_copy_gb": (self.max_copy_gb, 0.001),
         }
         for name, (value, minimum) in least.items():
             if value is not None and value < minimum:
@@ -212,6 +215,7 @@ def _build(
         thumbnails=options.thumbnails,
         keep_frames=options.keep_frames,
         frame_tolerance_s=options.frame_tolerance_s,
+        max_copy_gb=options.max_copy_gb,
     )
     task = UnitTask(destination, settings, options.shard_records, options.timeout_s, options.memory_mb)
     counts = Counter[str]()

@@ -66,6 +66,7 @@ class ReadSettings:
         thumbnails: whether to keep a JPEG of the middle picture.
         keep_frames: shortest side of the JPEGs that are kept of all pictures; None = they are not kept.
         frame_tolerance_s: how far from its time a picture may be where that saves decoding, see `decode`.
+        max_copy_gb: largest file, of an archive or behind an address, that is copied to be read.
     """
 
     spec: CorpusSpec
@@ -75,6 +76,7 @@ class ReadSettings:
     thumbnails: bool = True
     keep_frames: int | None = None
     frame_tolerance_s: float = 0.0
+    max_copy_gb: float = 16.0
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def read_segments(job: Job, settings: ReadSettings) -> Iterator[Segment]:
     Raises:
         RefusedError: it gives none (or no more): the reason says why.
     """
-    with file_of(job.path, job.part) as path:
+    with file_of(job.path, job.part, settings.max_copy_gb * 1e9) as path:
         yield from _segments_of(path, job, settings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 from pathlib import Path
@@ -86,6 +87,15 @@ def test_names_that_lead_out_are_refused_and_nothing_is_written_outside(video: b
 )
 def test_which_names_lead_out(name: str, unsafe: bool) -> None:
     assert leads_out(name) is unsafe
+
+
+def test_what_is_larger_than_may_be_copied_is_refused_and_the_rest_goes_on(video: bytes, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    tar_of(tmp_path / "in" / "x.tar", {"big.mp4": video + bytes(2_000_000), "small.mp4": video})
+    options = dataclasses.replace(OPTIONS, max_copy_gb=0.0015)
+    result = ingest([tmp_path / "in"], tmp_path / "out", options, embedder=makers.DoubleEmbedder())
+    assert [outcome.reason for outcome in result.outcomes] == ["too_large", None]
+    assert "at most 1500000 are copied" in str(result.outcomes[0].detail)
 
 
 def test_a_tar_that_ends_early_gives_what_is_whole_and_one_that_is_none_is_refused(

@@ -200,6 +200,17 @@ def test_a_corpus_in_a_bucket_has_the_bytes_of_one_in_a_folder_even_when_it_was_
         ingest([folder], out, options, embedder=again)
 
 
+def test_an_address_that_gives_more_than_may_be_copied_is_refused(served: tuple[Path, str], tmp_path: Path) -> None:
+    folder, url = served
+    makers.make_video(folder / "a.mp4")
+    (folder / "big.mp4").write_bytes(bytes(2_000_000))
+    (tmp_path / "list.txt").write_text(f"{url}/big.mp4\n{url}/a.mp4")
+    options = dataclasses.replace(OPTIONS, max_copy_gb=0.0015)
+    result = ingest([tmp_path / "list.txt"], tmp_path / "out", options, embedder=makers.DoubleEmbedder())
+    assert [outcome.reason for outcome in result.outcomes] == ["too_large", None]
+    assert "more than 1500000 bytes" in str(result.outcomes[0].detail)
+
+
 @pytest.mark.slow
 def test_a_store_that_refuses_says_so(store: Any, folder: Path) -> None:
     with pytest.raises(UsageError, match=r"s3://nowhere/corpus.* refuses .*check address and credentials"):
