@@ -2,7 +2,7 @@
 
 Guarantee: sound, captions, thumbnails and pictures keep their bytes, facts their values; batches are formed within a
 shard, so its bytes depend on it and on the CLIP only; a run that was killed goes on at the shard it stood at, and the
-index comes last. Price: decoding the JPEGs (about 3 ms each at 256 pixels) and the CLIP; memory holds one batch and the
+index comes last. Price: decoding the JPEGs (about 1 ms each at 256 pixels) and the CLIP; memory holds one batch and the
 records that it belongs to.
 
     NEW/reembed/shard-000000.tar.json   written when that shard is there whole, gone with the last one
