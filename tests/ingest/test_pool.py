@@ -56,18 +56,7 @@ def test_a_file_that_kills_its_decoder_is_refused_as_crashed_and_the_process_is_
 ) -> None:
     deadly = tmp_path / "deadly.mp4"
     os.mkfifo(deadly)
-    with WorkerPool(1) as pool:
-
-        def kill() -> None:
-            descriptor = _open_when_it_is_read(deadly)
-            os.kill(pool._workers[0]._process.pid, signal.SIGSEGV)
-            time.sleep(0.2)
-            os.close(descriptor)
-
-        thread = threading.Thread(target=kill)
-        thread.start()
-        events = run(pool, [deadly, good])
-        thread.join()
+    events = run_killing(deadly, good, signal.SIGSEGV, times=1)
     assert events[0][0][:2] == ("refused", "crashed")
     assert "SIGSEGV" in events[0][0][2]
     assert events[1][-1][0] == "done"
@@ -92,21 +81,27 @@ def test_a_file_whose_process_something_else_kills_is_read_again_from_where_it_s
 def test_a_file_whose_process_is_killed_again_and_again_is_refused(tmp_path: Path, good: Path) -> None:
     endless = tmp_path / "endless.mp4"
     os.mkfifo(endless)
+    events = run_killing(endless, good, signal.SIGKILL, times=3)
+    assert events[0] == [("refused", "crashed", "the decoder's process was killed 3 times")]
+    assert events[1][-1][0] == "done"
+
+
+def run_killing(pipe: Path, good: Path, how: signal.Signals, times: int) -> list[list[Event]]:
+    """What becomes of a pipe, whose reader gets this signal so many times, and of a good file after it."""
     with WorkerPool(1) as pool:
 
         def kill() -> None:
-            for _ in range(3):
-                descriptor = _open_when_it_is_read(endless)
-                os.kill(pool._workers[0]._process.pid, signal.SIGKILL)
+            for _ in range(times):
+                descriptor = _open_when_it_is_read(pipe)
+                os.kill(pool._workers[0]._process.pid, how)
                 time.sleep(0.2)
                 os.close(descriptor)
 
         thread = threading.Thread(target=kill)
         thread.start()
-        events = run(pool, [endless, good])
+        events = run(pool, [pipe, good])
         thread.join()
-    assert events[0] == [("refused", "crashed", "the decoder's process was killed 3 times")]
-    assert events[1][-1][0] == "done"
+    return events
 
 
 def _open_when_it_is_read(pipe: Path) -> int:
