@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -82,3 +83,8 @@ def test_the_commands_and_the_python_of_the_readme_run_as_printed(
             names: dict[str, object] = {}
             exec(block, names)
             assert names["sound"].shape == (65536,)  # type: ignore[attr-defined]
+
+
+def test_the_table_of_the_page_on_scale_is_what_its_script_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(ROOT / "scripts" / "scale.py"))["main"]([])
+    assert capsys.readouterr().out in (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")

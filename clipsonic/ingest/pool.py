@@ -36,7 +36,7 @@ Event = tuple[str, Any, Any]
 """("segment", Segment, None), ("done", None, None) or ("refused", reason, detail)."""
 
 _KILLED = "killed"
-"""Kind of what a process's end by SIGKILL is within the pool; never seen outside."""
+"""Within the pool, a process's end by a SIGKILL or SIGTERM of others; never seen outside."""
 _MAX_WAITING_BYTES = 64 * 2**20
 _JOBS_AHEAD = 4  # per process: how far a quick file may overtake a slow one
 _MOST_KILLS = 3  # of the process of one file, by others: then it is the file's fault

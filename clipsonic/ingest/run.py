@@ -98,6 +98,7 @@ class IngestOptions:
 
     def fixed(self) -> dict[str, Any]:
         """What decides bytes, as plain values, for the plan."""
+        # left out when not asked for: corpora begun before there was such an option can be gone on with
         kept = {} if self.keep_frames is None else {"keep_frames": self.keep_frames}
         return {
             **self.spec.to_dict(),
