@@ -32,7 +32,7 @@ def new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData, init:
         init: a pipeline folder, a hub id or tiny, whose denoiser is trained on; None draws weights from the seed.
 
     Raises:
-        SpecError: the pipeline's denoiser (parts that begin as the identity aside) or segment is another than the config's and corpus's.
+        SpecError: the denoiser (parts that begin as the identity aside) or segment is not the config's and corpus's.
     """
     if init is None:
         module = SoundModule(config, segment, *mel_statistics(data.loader), Clock(config.run))
