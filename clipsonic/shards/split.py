@@ -42,8 +42,8 @@ def split(corpus: str | Path, out: str | Path, shares: Mapping[str, float], seed
     division = _Division(_leaders(source), shares, seed)
     if empty := [name for name in shares if name not in division.filled]:
         raise UsageError(
-            f"part {empty[0]} would hold none of the {division.num_groups} videos: give it a larger share, or another "
-            "--seed"
+            f"part {empty[0]} would be empty (videos in all: {division.num_groups}): give it a larger share, or "
+            "another --seed"
         )
     parts = {}
     for name in shares:

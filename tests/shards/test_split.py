@@ -101,7 +101,7 @@ def test_a_split_that_was_broken_off_is_ended_by_the_same_command(tmp_path: Path
         ({"a": 1.0, "b": 0.0}, "above 0"),
         ({"a": float("nan"), "b": 0.5}, "above 0"),
         ({"a": 0.5, "../b": 0.5}, "plain name"),
-        ({"a": 0.99999, "b": 0.00001}, "part b would hold none of the 40 videos"),
+        ({"a": 0.99999, "b": 0.00001}, r"part b would be empty \(videos in all: 40\)"),
     ],
 )
 def test_parts_that_cannot_be_are_refused(tmp_path: Path, shares: dict[str, float], words: str) -> None:
