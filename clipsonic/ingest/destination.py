@@ -70,6 +70,7 @@ class BucketDestination:
 
     Raises:
         UsageError: an address that cannot be written to.
+        ClipsonicError: the store refuses.
     """
 
     def __init__(self, url: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit
 
-from clipsonic.errors import UsageError
+from clipsonic.errors import ClipsonicError, UsageError
 
 PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "http": "aiohttp", "https": "aiohttp"}
 """What can be read, and the package that fsspec needs for it."""
@@ -69,7 +69,8 @@ def sizes_below(url: str) -> dict[str, int]:
     """Name below the address -> bytes, of all files there; none if nothing is there.
 
     Raises:
-        UsageError: it cannot be written to, its package is missing, or the store refuses.
+        UsageError: it cannot be written to, or its package is missing.
+        ClipsonicError: the store refuses.
     """
     if urlsplit(url).scheme in _WEB:
         raise UsageError(f"--out {url}: a web address can only be read: give a folder, s3://, gs:// or hf://")
@@ -84,7 +85,7 @@ def put(path: Path, url: str) -> None:
     """Copy a file to an address; it appears there when it is whole.
 
     Raises:
-        UsageError: the store refuses.
+        ClipsonicError: the store refuses.
     """
     filesystem, target = _filesystem(url)
     with _said_by_the_store(url):
@@ -95,7 +96,7 @@ def get(url: str, path: Path) -> None:
     """Copy what is at an address to a file.
 
     Raises:
-        UsageError: the store refuses.
+        ClipsonicError: the store refuses.
     """
     filesystem, source = _filesystem(url)
     with _said_by_the_store(url):
@@ -109,7 +110,8 @@ def _said_by_the_store(url: str) -> Iterator[None]:
     except Exception as error:  # each store's library has errors of its own, and not all of them are OSError
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
-        raise UsageError(f"{url} refuses ({type(error).__name__}: {error}): check address and credentials") from None
+        words = f"{url} refuses ({type(error).__name__}: {error}): check address and credentials, then run it again"
+        raise ClipsonicError(words) from None
 
 
 def without_addresses(words: str) -> str:
