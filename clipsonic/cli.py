@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train-vocoder": ("clipsonic.train.vocoder_command", "train a neural vocoder on the sound of a corpus"),
     "generate": ("clipsonic.generate.command", "make a sound from a text, a picture or a video"),
     "evaluate": ("clipsonic.evaluate.command", "judge a model on held-out videos"),
+    "doctor": ("clipsonic.doctor.command", "say what this installation has and what is missing"),
 }
 
 

@@ -17,7 +17,7 @@ LAYERS = {
     "soundstage": 2, "ingest": 2, "models": 2, "prior": 2,
     "pipeline": 3,
     "train": 4, "generate": 4,
-    "evaluate": 5, "demo": 5,
+    "evaluate": 5, "demo": 5, "doctor": 5,
     "cli": 6,
 }  # fmt: skip
 

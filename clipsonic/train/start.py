@@ -1,13 +1,16 @@
 """Where a run begins: from random weights, or from those of a pipeline that is to learn more.
 
 Guarantee: a pipeline of another network, segment or CLIP space is refused with what differs on both sides, except that
-attention may be added to the fine level, which begins as the identity; its mel statistics stay those it was trained
-with, since its weights mean nothing in other ones.
+attention may be added to the fine level, whose new blocks begin as the identity; its mel statistics stay those it was
+trained with, since its weights mean nothing in other ones.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from clipsonic.errors import SpecError
 from clipsonic.pipeline import ClipSonicPipeline
@@ -19,10 +22,9 @@ from clipsonic.train.data import TrainData, mel_statistics
 from clipsonic.train.module import SoundModule
 
 _NEW_PARTS = ("fine_attention", "fine_beat")
-"""What may be there in the run and not in the pipeline, since it changes nothing before it is trained.
-
-Not `depth`: the transformer's blocks share their modulation, so a new one would act at once.
-"""
+"""What may be there in the run and not in the pipeline, since it changes nothing before it is trained."""
+_GROWING = "fine_attention"
+"""Of these, what may also become more: blocks share their modulation, so an added one must answer zero at first."""
 
 
 def new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData, init: str | None = None) -> SoundModule:
@@ -48,12 +50,28 @@ def _from_pipeline(config: TrainConfig, segment: SegmentSpec, init: str) -> Soun
     mean, std = pipeline.mel_statistics
     module = SoundModule(config, segment, mean, std, Clock(config.run))
     there, now = _facts(pipeline.denoiser, pipeline.segment), _facts(module.denoiser, segment)
-    new_parts = {name: now[name] for name in _NEW_PARTS if now.get(name) and not there.get(name)}
+    new_parts = {name: now[name] for name in _NEW_PARTS if _may_be_added(name, there.get(name, 0), now.get(name, 0))}
     if differing := differences({**there, **new_parts}, now):
         raise SpecError(f"--init {init} is another model ({differing}): train with its config, on a corpus of its CLIP")
+    drawn = module.denoiser.state_dict()
+    if there.get(_GROWING):  # the first ones begin silent by gates of zero: two zeros would never learn
+        drawn = _silent(drawn)
     weights = pipeline.denoiser.float().state_dict()
-    module.start_from({**module.denoiser.state_dict(), **weights} if new_parts else weights)
+    module.start_from({**drawn, **weights} if new_parts else weights)
     return module
+
+
+def _may_be_added(name: str, there: int, now: int) -> bool:
+    return now > there if name == _GROWING else bool(now and not there)
+
+
+def _silent(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """These weights with every output layer of the fine level's attention blocks at zero."""
+    outs = ("attention_out.", "mlp_out.")
+    return {
+        name: torch.zeros_like(value) if ".across." in f".{name}" and any(out in name for out in outs) else value
+        for name, value in weights.items()
+    }
 
 
 def _facts(denoiser: Any, segment: SegmentSpec) -> dict[str, Any]:

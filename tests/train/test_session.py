@@ -253,6 +253,25 @@ def test_a_run_may_add_attention_that_begins_as_the_identity(unbroken: dict[int,
     np.testing.assert_allclose(mels[0], mels[1], atol=1e-4)
 
 
+def test_a_run_may_add_to_attention_that_has_learned(unbroken: dict[int, Path], tmp_path: Path) -> None:
+    others = make_corpus(tmp_path / "corpus", [make_record(0, 0.1 * tone(300.0), np.eye(WIDTH)[0], "v")])
+    first, second = (
+        dataclasses.replace(
+            toy(max_steps=steps, lr=lr),
+            model=ModelConfig(dit=dataclasses.replace(toy().model.dit, fine_attention=count, fine_beat=8)),
+        )
+        for steps, lr, count in ((5, 1e-2, 1), (1, 1e-9, 2))
+    )
+    train(first, others, tmp_path / "one", init=str(unbroken[1]))
+    train(second, others, tmp_path / "two", init=str(tmp_path / "one"))
+    one, two = (ClipSonicPipeline.from_pretrained(tmp_path / name) for name in ("one", "two"))
+    assert two.denoiser.config.fine_attention == 2
+    gates = one.denoiser.level.across.modulation.bias.view(6, -1)[[2, 5]]
+    assert float(gates.detach().abs().max()) > 1e-3  # a second block with outputs drawn at random would be heard
+    mels = [pipeline(embeds=np.eye(WIDTH)[0], num_inference_steps=2, output_type="mel").mels for pipeline in (one, two)]
+    np.testing.assert_allclose(mels[0], mels[1], atol=1e-4)
+
+
 def test_the_config_chooses_records_by_their_facts_and_says_how_many_are_left_out(corpus: Path) -> None:
     segment = SEGMENT.spec(WIDTH, "toy/1")
     few = open_data(corpus, segment, dataclasses.replace(toy(), data=DataConfig(filter="source in ('v1', 'v2')")))
