@@ -69,7 +69,9 @@ def _commands() -> str:
     parts = [f"{HEADING}Commands\n\nEvery command also takes `--json` and `--debug`.\n"]
     for name, (module, summary) in COMMANDS.items():
         parser = importlib.import_module(module).build_parser(f"clipsonic {name}")
-        parts.append(f"## clipsonic {name}\n\n{summary.capitalize()}.\n\n```text\n{parser.format_help().rstrip()}\n```\n")
+        parts.append(
+            f"## clipsonic {name}\n\n{summary.capitalize()}.\n\n```text\n{parser.format_help().rstrip()}\n```\n"
+        )
     return "\n".join(parts)
 
 

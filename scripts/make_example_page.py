@@ -22,7 +22,7 @@ PICTURES = "pictures"
 INTRODUCTION = """\
 # An example, from text, picture and embeddings to sound
 
-Every cell below was run by `python scripts/make_example_page.py` with the bundled pipeline `tiny`, on a CPU, offline; what
+Every cell below was run by `python scripts/make_example_page.py` with the bundled pipeline `tiny`, on a CPU; what
 it printed stands under it. `tiny` knows the soundstage, 25 cartoon-like kinds of things, and nothing else.
 """
 
@@ -47,7 +47,7 @@ save_spectrogram("bell.png", bell.mels[0], pipeline.segment.mel, title="a small 
         "bell.png",
     ),
     (
-        "A picture as the prompt: here one that the soundstage draws, of a large drum. Nothing but its CLIP embedding goes in.",
+        "A picture as the prompt: here one that the soundstage draws. Only its CLIP embedding goes in.",
         """\
 from clipsonic.soundstage.draw import Painter
 from clipsonic.soundstage.scene import plain_scene

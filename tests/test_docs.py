@@ -1,4 +1,4 @@
-"""The documentation site builds, strictly; its example is what the bundled pipeline does; its commands are understood."""
+"""The site builds strictly; its example is what the bundled pipeline does; its commands are understood."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def test_every_command_line_of_a_page_is_understood(page: Path) -> None:
 @pytest.mark.slow
 def test_the_cells_of_the_example_print_what_the_page_says(tmp_path: Path) -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    cells = re.findall(r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?(?:\n\n!\[spectrogram\]\((.*?)\))?", text, re.DOTALL)
+    cells = re.findall(
+        r"```python\n(.*?)```(?:\n\n```text\n(.*?)```)?(?:\n\n!\[spectrogram\]\((.*?)\))?", text, re.DOTALL
+    )
     run_cells = runpy.run_path(str(ROOT / "scripts" / "make_example_page.py"))["run_cells"]
     printed = run_cells([cell for cell, _, _ in cells], tmp_path)
     assert [output.rstrip() for output in printed] == [output.rstrip() for _, output, _ in cells]
@@ -49,7 +51,9 @@ def test_the_cells_of_the_example_print_what_the_page_says(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
-    pytest.importorskip("mkdocs_gen_files", reason="the documentation's packages are not here: pip install clipsonic[docs]")
+    pytest.importorskip(
+        "mkdocs_gen_files", reason="the documentation's packages are not here: pip install clipsonic[docs]"
+    )
     pytest.importorskip("mkdocstrings", reason="the documentation's packages are not here: pip install clipsonic[docs]")
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=400)

@@ -212,21 +212,6 @@ def read_card(folder: Path) -> str | None:
     return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
-def default_card(pipeline: Any) -> str:
-    """The facts of a pipeline, for one whose maker wrote no card."""
-    spec, parameters = pipeline.segment, sum(value.numel() for value in pipeline.denoiser.parameters())
-    return (
-        "# A clipsonic pipeline\n\n"
-        f"- makes: {spec.seconds:g} s of mono sound at {spec.mel.sample_rate_hz} Hz "
-        f"({spec.mel.num_mels} mels, {spec.num_mel_frames} columns)\n"
-        f"- denoiser: {type(pipeline.denoiser).__name__}, {parameters / 1e6:.1f} M parameters, "
-        f"predicts {pipeline.denoiser.config.prediction_type}\n"
-        f"- CLIP space: {spec.fingerprint}\n"
-        f"- default: {pipeline.config.num_inference_steps} steps, guidance {pipeline.config.guidance_scale:g}\n\n"
-        'Use: `clipsonic generate --model FOLDER --text "a bell ringing" --out sound.wav`\n'
-    )
-
-
 @contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:
     """An empty folder beside `folder`; on success its entries replace those of the same name, the index last."""

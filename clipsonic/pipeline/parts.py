@@ -179,9 +179,9 @@ class WithParts:
 
     def _part(self, name: str) -> Path | None:
         """Where a part lies: in the pipeline's folder, else as a CLIP named by its folder, else bundled."""
-        own = None if self._folder is None else self._folder / name
-        if own is not None and own.is_dir():
-            return own
+        folder = self._folder or Path(self.config.get("_name_or_path") or "")  # plain diffusers tells it so
+        if (folder / saved.INDEX_FILE).is_file() and (folder / name).is_dir():
+            return folder / name
         if name == "vocoder":
             return saved.vocoder_of_space(self.segment.mel)
         if name == "bank":  # it belongs to the corpus that the denoiser has heard

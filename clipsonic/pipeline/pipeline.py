@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import diffusers
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils.outputs import BaseOutput
@@ -24,7 +25,9 @@ from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.models.conditioner import Condition
 from clipsonic.pipeline import folder as saved
 from clipsonic.pipeline import prompts as asked
+from clipsonic.pipeline.card import default_card
 from clipsonic.pipeline.parts import WithParts
+from clipsonic.pipeline.share import push
 from clipsonic.prior.closers import make_closer
 from clipsonic.specs import SegmentSpec
 
@@ -208,8 +211,17 @@ class ClipSonicPipeline(WithParts, DiffusionPipeline):
             )
         with saved.written_whole(Path(save_directory)) as folder:
             super().save_pretrained(folder, **{**kwargs, "safe_serialization": True})
-            (folder / saved.CARD_FILE).write_text(self.card or saved.default_card(self), encoding="utf-8")
+            (folder / saved.CARD_FILE).write_text(self.card or default_card(self), encoding="utf-8")
             self._save_parts(folder)
+
+    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+        """Upload the pipeline's folder, parts and card included, to the repository OWNER/NAME; returns its address.
+
+        Raises:
+            UsageError: a name that is not OWNER/NAME.
+            ClipsonicError: the hub refuses, or cannot be reached.
+        """
+        return push(self, repo_id, private=private, token=token)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the denoiser, and the other parts that are loaded, to a device; only the denoiser takes a dtype."""
@@ -280,3 +292,7 @@ def guided_in_one_batch(denoiser: Any, condition: Condition, away: Condition, sc
         return torch.lerp(away_BMF, conditional_BMF, scale)
 
     return denoise
+
+
+# Plain `diffusers.DiffusionPipeline.from_pretrained(folder)` looks for the class of a folder among its own names.
+diffusers.ClipSonicPipeline = ClipSonicPipeline  # type: ignore[attr-defined]
