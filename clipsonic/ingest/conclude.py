@@ -18,7 +18,7 @@ from clipsonic.ingest.destination import Destination
 from clipsonic.ingest.lists import Entry
 from clipsonic.ingest.plan import Plan
 from clipsonic.ingest.quarantine import Outcome, most_frequent_first
-from clipsonic.ingest.remote import is_remote, opened
+from clipsonic.remote import is_remote, opened
 from clipsonic.shards.merge import LISTS
 from clipsonic.shards.writer import FACTS_NAME, INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec

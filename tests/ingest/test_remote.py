@@ -17,8 +17,8 @@ import makers_ingest as makers
 import numpy as np
 import pytest
 
+from clipsonic import remote
 from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.ingest import remote
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.sources import list_jobs
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
