@@ -73,8 +73,8 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command: one for every field of the config, and where to read and write."""
     parser = TrainParser(
         prog=prog,
-        usage=f"{prog} [--config CONFIG]... --corpus FOLDER --out FOLDER [--resume auto|never|FILE] [--init PIPELINE] "
-        "[--KEY VALUE]...",
+        usage=f"{prog} [--config CONFIG]... --corpus FOLDER... --out FOLDER [--resume auto|never|FILE] "
+        "[--init PIPELINE] [--KEY VALUE]...",
         description="Train a sound model on a corpus and save it as a pipeline folder.",
         epilog=EXAMPLE,
         allow_abbrev=False,
@@ -83,7 +83,13 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="a YAML file or a preset (tiny, base, clipsonic); overlays follow")
-    add("--corpus", required=True, metavar="FOLDER", help="what clipsonic ingest wrote")
+    add(
+        "--corpus",
+        required=True,
+        action="append",
+        metavar="FOLDER",
+        help="what clipsonic ingest wrote: a folder, s3://, http(s)://...; several are mixed, see --data.weights",
+    )
     add("--out", required=True, metavar="FOLDER", help="the pipeline folder; checkpoints and logs go there too")
     add(
         "--resume",
@@ -101,12 +107,12 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 def run(args: Any) -> dict[str, Any]:
     """Train, and say what came of it."""
     config = config_of(args)
-    corpus, out = Path(args.corpus), Path(args.out)
+    out = Path(args.out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
     from clipsonic.train.session import train
 
-    return train(config, corpus, out, resume=args.resume, init=args.init)
+    return train(config, args.corpus, out, resume=args.resume, init=args.init)
 
 
 def config_of(args: Any) -> TrainConfig:

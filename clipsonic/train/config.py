@@ -233,6 +233,9 @@ class DataConfig:
         cache_mb: memory for decoded records, in MiB; what does not fit is read from the shards each time.
         num_workers: threads that prepare batches ahead; they never change a batch.
         bank_size: frame embeddings kept in the pipeline, for texts to land among (at most 65,536).
+        weights: of each --corpus, such as [0.7,0.3], in what is trained on; none takes all records as one corpus's.
+        cache_dir: where shards behind addresses are kept on this disk; by default ~/.cache/clipsonic/corpora.
+        cache_gb: what they may take there, in GB; the least recently used are removed.
     """
 
     val_share: float = 0.05
@@ -242,10 +245,14 @@ class DataConfig:
     cache_mb: int = 1024
     num_workers: int = 1
     bank_size: int = 4096
+    weights: tuple[float, ...] | None = None
+    cache_dir: str | None = None
+    cache_gb: float = 50.0
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "from 0 to below 1")
         _require(1 <= self.bank_size <= 65_536, "data.bank_size", self.bank_size, "from 1 to 65536")
+        _require(self.cache_gb > 0, "data.cache_gb", self.cache_gb, "above 0")
 
 
 @dataclass(frozen=True)
