@@ -177,18 +177,18 @@ class SegmentLoader:
 
     def _collate(self, places: Sequence[int]) -> Batch:
         items = [self._item(*self._stream.at(place)) for place in places]
-        waves, frames, times_s, embeds, keys = zip(*items, strict=True)
+        keys, waves, frames, times_s, embeds = zip(*items, strict=True)
         batch = {"wave": torch.from_numpy(np.stack(waves)), **pad_frames(frames, times_s), "keys": list(keys)}
         if all(embed is not None for embed in embeds):
-            batch["audio_embeds"] = torch.from_numpy(np.stack(embeds).astype(np.float32))
+            batch["audio_embeds"] = torch.from_numpy(np.stack(embeds)).float()
         return batch
 
-    def _item(self, record: Candidate, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, str]:
+    def _item(self, record: Candidate, epoch: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         stored = self._store.read(record.shard, record.key, record.corpus)
         start = self._start(epoch, record)
         wave = crop_wave(stored.wave, start, self.segment.num_samples)
         frames, times_s = crop_frames(stored, start / self.segment.mel.sample_rate_hz, self.segment.seconds)
-        return wave, frames, times_s, stored.audio_embed, record.key
+        return record.key, wave, frames, times_s, stored.audio_embed
 
     def _start(self, epoch: int, record: Candidate) -> int:
         room = record.num_samples - self.segment.num_samples
