@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from clipsonic.errors import ClipsonicError
@@ -67,7 +68,7 @@ def write_lines(destination: Destination, name: str, items: Iterable[Outcome] | 
 def each_outcome(folder: str | Path) -> Iterator[Outcome]:
     """What became of every listed source, in order; none where the corpus was not made by ingest."""
     if is_remote(str(folder)):
-        with opened(f"{str(folder).rstrip('/')}/{SOURCES_NAME}") as lines:
+        with suppress(FileNotFoundError), opened(f"{str(folder).rstrip('/')}/{SOURCES_NAME}") as lines:
             yield from (Outcome(**json.loads(line)) for line in lines)
         return
     path = Path(folder) / SOURCES_NAME
