@@ -1,7 +1,7 @@
 """Records by name: one read at their place inside a tar, and kept in memory as 16-bit sound while a budget lasts.
 
 Guarantee: a record reads the same from memory, from disk and from a store, from any thread. Memory stays within the
-budget, the records in hand and about 0.2 KB for each record of the shards that were read from.
+budget, the records in hand and about 0.3 KB for each record of the shards that were read from.
 Price: the headers of a tar are scanned once, at its first record; without memory a record costs its read and its
 decoding (FLAC, about 2 ms for 10 s of sound), so a corpus on a spinning disk wants the budget.
 """

@@ -73,8 +73,8 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command: one for every field of the config, and where to read and write."""
     parser = TrainParser(
         prog=prog,
-        usage=f"{prog} [--config CONFIG]... --corpus FOLDER... --out FOLDER [--resume auto|never|FILE] "
-        "[--init PIPELINE] [--KEY VALUE]...",
+        usage=f"{prog} [--config CONFIG]... --corpus FOLDER --out FOLDER [--resume auto|never|FILE] [--init PIPELINE] "
+        "[--KEY VALUE]...",
         description="Train a sound model on a corpus and save it as a pipeline folder.",
         epilog=EXAMPLE,
         allow_abbrev=False,
@@ -88,7 +88,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         required=True,
         action="append",
         metavar="FOLDER",
-        help="what clipsonic ingest wrote: a folder, s3://, http(s)://...; several are mixed, see --data.weights",
+        help="what clipsonic ingest wrote: a folder, s3://, http(s)://...; may be repeated, see --data.weights",
     )
     add("--out", required=True, metavar="FOLDER", help="the pipeline folder; checkpoints and logs go there too")
     add(

@@ -152,6 +152,7 @@ class ConditionConfig:
         pooled_share: weight of all frames averaged into a global token.
         timed_share: weight of all frames as tokens at their times, like a video prompt.
         embed_noise_std: length of the noise added to each embedding (of length 1), to close the text-picture gap.
+        guidance_scale: what the saved pipeline uses unless told otherwise; 1 is no guidance.
     """
 
     dropout: float = 0.1
@@ -159,12 +160,14 @@ class ConditionConfig:
     pooled_share: float = 1.0
     timed_share: float = 1.0
     embed_noise_std: float = 0.4
+    guidance_scale: float = 1.5
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.dropout < 1.0, "condition.dropout", self.dropout, "from 0 to below 1")
         for name in ("global_share", "pooled_share", "timed_share"):
             _require(getattr(self, name) >= 0.0, f"condition.{name}", getattr(self, name), "at least 0")
         _require(sum(self.shares) > 0.0, "condition.timed_share", self.timed_share, "above 0 if the others are 0")
+        _require(self.guidance_scale >= 0.0, "condition.guidance_scale", self.guidance_scale, "at least 0")
         _require(self.embed_noise_std >= 0.0, "condition.embed_noise_std", self.embed_noise_std, "at least 0")
 
     @property
