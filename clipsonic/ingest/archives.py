@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from clipsonic.ingest import remote
+from clipsonic import remote
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 
 SUFFIX = ".tar"

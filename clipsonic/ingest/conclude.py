@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from clipsonic.errors import ClipsonicError
@@ -18,7 +19,7 @@ from clipsonic.ingest.destination import Destination
 from clipsonic.ingest.lists import Entry
 from clipsonic.ingest.plan import Plan
 from clipsonic.ingest.quarantine import Outcome, most_frequent_first
-from clipsonic.ingest.remote import is_remote, opened
+from clipsonic.remote import is_remote, opened
 from clipsonic.shards.merge import LISTS
 from clipsonic.shards.writer import FACTS_NAME, INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec
@@ -67,7 +68,7 @@ def write_lines(destination: Destination, name: str, items: Iterable[Outcome] | 
 def each_outcome(folder: str | Path) -> Iterator[Outcome]:
     """What became of every listed source, in order; none where the corpus was not made by ingest."""
     if is_remote(str(folder)):
-        with opened(f"{str(folder).rstrip('/')}/{SOURCES_NAME}") as lines:
+        with suppress(FileNotFoundError), opened(f"{str(folder).rstrip('/')}/{SOURCES_NAME}") as lines:
             yield from (Outcome(**json.loads(line)) for line in lines)
         return
     path = Path(folder) / SOURCES_NAME

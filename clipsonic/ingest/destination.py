@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from clipsonic import remote
 from clipsonic.errors import UsageError
-from clipsonic.ingest import remote
 from clipsonic.shards.writer import INDEX_NAME
 
 STATE_FOLDER = "ingest"

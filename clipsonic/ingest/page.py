@@ -14,8 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clipsonic.ingest.quarantine import MEANING, RefusalReason
 from clipsonic.ingest.report import CorpusReport, Histogram
+from clipsonic.shards.corpus import Corpus, open_corpus
 from clipsonic.shards.record import Record, encode_record
-from clipsonic.shards.writer import each_facts, read_shard
+from clipsonic.shards.writer import read_shard
 
 NUM_SHOWN = 24
 _TEMPLATE = "page.html.j2"
@@ -23,8 +24,8 @@ CHART_WIDTH, CHART_HEIGHT = 520.0, 150.0
 _MAX_BAR_WIDTH, _MAX_LABELS = 52.0, 10
 
 
-def html_page(folder: str | Path, report: CorpusReport) -> str:
-    """The page.
+def html_page(where: str | Path | Corpus, report: CorpusReport) -> str:
+    """The page; of a corpus behind an address, the shards of the records shown are fetched.
 
     Raises:
         CorpusError: a shard is damaged.
@@ -32,7 +33,7 @@ def html_page(folder: str | Path, report: CorpusReport) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown = [_card(record) for record in _spread(Path(folder), report.records, NUM_SHOWN)]
+    shown = [_card(record) for record in _spread(open_corpus(where), report.records, NUM_SHOWN)]
     meaning = {str(reason): MEANING[reason] for reason in RefusalReason}
     return environment.get_template(_TEMPLATE).render(
         report=report,
@@ -49,15 +50,18 @@ def html_page(folder: str | Path, report: CorpusReport) -> str:
     )
 
 
-def _spread(folder: Path, num_records: int, count: int) -> list[Record]:
+def _spread(corpus: Corpus, num_records: int, count: int) -> list[Record]:
     """Records evenly spread over the corpus."""
     count = min(count, num_records)
     places = {place * num_records // count for place in range(count)}
-    chosen = [item for place, item in enumerate(each_facts(folder)) if place in places]
+    chosen = [item for place, item in enumerate(corpus.facts()) if place in places]
     keys: dict[str, set[str]] = {}
     for item in chosen:
         keys.setdefault(item["shard"], set()).add(item["key"])
-    records = {record.key: record for shard, wanted in keys.items() for record in read_shard(folder / shard, wanted)}
+    records = {}
+    for shard, wanted in keys.items():
+        corpus.bring(shard)
+        records.update({record.key: record for record in read_shard(corpus.folder / shard, wanted)})
     return [records[item["key"]] for item in chosen if item["key"] in records]
 
 

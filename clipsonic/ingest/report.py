@@ -16,9 +16,9 @@ import numpy as np
 
 from clipsonic.ingest.conclude import each_outcome
 from clipsonic.ingest.quarantine import Outcome, most_frequent_first
+from clipsonic.shards.corpus import Corpus, open_corpus
 from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.selection import is_silent
-from clipsonic.shards.writer import CorpusIndex, each_facts
 
 _EXAMPLES = 3
 _CLIPPED_SHARE = 0.001
@@ -90,22 +90,23 @@ class CorpusReport:
         return {**dataclasses.asdict(self), "refused": self.refused}
 
 
-def corpus_report(folder: str | Path) -> CorpusReport:
-    """Look at a finished corpus.
+def corpus_report(where: str | Path | Corpus) -> CorpusReport:
+    """Look at a finished corpus, in a folder or behind an address.
 
     Raises:
         CorpusError: it is none, or it is damaged.
+        UsageError: an address that is not read.
     """
-    index = CorpusIndex.load(folder)
-    codecs = Counter[str]()
-    rows = np.fromiter((_row(item, codecs) for item in each_facts(folder)), _ROW)
+    corpus = open_corpus(where)
+    index, codecs = corpus.index, Counter[str]()
+    rows = np.fromiter((_row(item, codecs) for item in corpus.facts()), _ROW)
     levels = rows["rms_db"][~np.isnan(rows["rms_db"])]
-    duplicates = near_duplicates(each_facts(folder))
+    duplicates = near_duplicates(corpus.facts())
     sources = _Sources()
-    for outcome in each_outcome(folder):
+    for outcome in each_outcome(corpus.name):
         sources.add(outcome)
     return CorpusReport(
-        corpus=str(folder),
+        corpus=corpus.name,
         clip=index.clip,
         fingerprint=index.fingerprint,
         sample_rate_hz=index.spec.sample_rate_hz,

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clipsonic import remote
 from clipsonic.errors import UsageError
-from clipsonic.ingest import archives, remote
+from clipsonic.ingest import archives
 from clipsonic.ingest.archives import Part
 from clipsonic.ingest.manifests import caption_of, interval_of, rows_of
 from clipsonic.ingest.segments import Job

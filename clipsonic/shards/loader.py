@@ -1,49 +1,52 @@
-"""The stateful loader: a corpus and a model's segment in, an endless and exactly resumable stream of batches out.
+"""The stateful loader: corpora and a model's segment in, an endless and exactly resumable stream of batches out.
 
-Guarantee: the stream is the epochs' permutations end to end, each a pure function of (seed, epoch), each crop one of
-(seed, epoch, key). So every record comes exactly once per epoch whatever the number of ranks and workers, every batch
-is full, all ranks take equally many steps, and a position in the stream is one number that resumes exactly.
+Guarantee: a record's place is a pure function of the seed, see `stream`, its crop one of (seed, epoch, key). So every
+record comes exactly once per epoch whatever the number of ranks, workers and shards, every batch is full, all ranks
+take equally many steps, and a position in the stream is one number that resumes exactly.
 Price: a batch at an epoch's border holds records of both epochs.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 
-from clipsonic.errors import CorpusError, FingerprintError, SpecError
+from clipsonic.errors import CorpusError
 from clipsonic.seeding import numpy_rng
-from clipsonic.shards.duplicates import near_duplicates
-from clipsonic.shards.selection import Candidate, Facts, Split, select
-from clipsonic.shards.store import RecordStore, Stored
-from clipsonic.shards.writer import CorpusIndex, each_facts
+from clipsonic.shards.corpus import Corpus, Place
+from clipsonic.shards.crops import crop_frames, crop_wave, pad_frames
+from clipsonic.shards.mix import choose
+from clipsonic.shards.prefetch import Prefetcher
+from clipsonic.shards.selection import Candidate, Facts, Split
+from clipsonic.shards.store import RecordStore
+from clipsonic.shards.stream import Stream
 from clipsonic.specs import SegmentSpec
 
 Batch = dict[str, Any]
-ABSENT_TIME_S = -1.0
 
 
 class SegmentLoader:
     """Batches of crops with the frames of their own seconds.
 
     A batch holds `wave` (B, T) float32 in [-1, 1], `frames` (B, S, E) float32, `frame_times_s` (B, S) from the crop's
-    start (-1 where there is no frame), `frame_mask` (B, S) bool, `keys`, and `position`, the state after this batch.
+    start (-1 where there is no frame), `frame_mask` (B, S) bool, `keys`, and `position`, the state after this batch;
+    where all of its records have an embedding of their sound, `audio_embeds` (B, A) float32.
 
     Args:
-        corpus_folder: folder with `index.json` and its shards.
+        corpora: a folder with `index.json` and its shards, an address of one, an opened corpus, or several of these.
         segment: the model's segment; its CLIP and sample rate must be the corpus's, its length at most the corpus's.
         batch_size: records per batch and rank; shrunk if the corpus is smaller (`report["batch_size"]` says so).
         seed: of order and crops.
         split: by source video; "all" ignores it.
+        weights: of each corpus, above 0, in the stream; None takes all records as those of one corpus.
         keep: facts -> whether to use the record.
         drop_duplicates: leave out records that look and sound like an earlier one, see `duplicates`.
         num_workers: threads that make batches ahead; 0 makes them when asked. Never changes a batch.
@@ -52,18 +55,20 @@ class SegmentLoader:
 
     Raises:
         CorpusError: no usable record, or a damaged corpus.
-        FingerprintError: the corpus lives in another CLIP space.
+        FingerprintError: a corpus lives in another CLIP space.
         SpecError: another sample rate, or a segment longer than the corpus's.
+        UsageError: weights that cannot be.
     """
 
     def __init__(
         self,
-        corpus_folder: str | Path,
+        corpora: Place | Corpus | Sequence[Place | Corpus],
         segment: SegmentSpec,
         batch_size: int,
         seed: int,
         split: Split = "train",
         val_share: float = 0.05,
+        weights: Sequence[float] | None = None,
         keep: Callable[[Facts], bool] | None = None,
         num_workers: int = 0,
         rank: int = 0,
@@ -73,23 +78,18 @@ class SegmentLoader:
         random_crop: bool = True,
         cache_mb: float = 1024,
     ) -> None:
-        folder = Path(corpus_folder)
-        check_fit(CorpusIndex.load(folder), segment, folder)
-        copies = near_duplicates(each_facts(folder)) if drop_duplicates else {}
-        single = (item for item in each_facts(folder) if item["key"] not in copies)
-        self.records, self.report = select(
-            single, segment, split, val_share=val_share, keep=keep, drop_silent=drop_silent
-        )
-        self.report["duplicate"] = len(copies)
-        if not self.records:
-            raise CorpusError(_nothing_usable(folder, segment, split, self.report))
+        self._store = RecordStore(corpora, cache_mb)
+        choice = choose(
+            self._store.corpora, segment, split, weights=weights, val_share=val_share, keep=keep,
+            drop_silent=drop_silent, drop_duplicates=drop_duplicates,
+        )  # fmt: skip
+        self.records, self.report = choice.records, choice.report
+        self._stream = Stream(self.records, seed, choice.weights, self._store.bytes_to_fetch, self._store.window_bytes)
         self.segment, self.seed, self.num_workers, self.random_crop = segment, seed, num_workers, random_crop
         self.rank, self.world_size = rank, world_size
         self.batch_size = max(1, min(batch_size, len(self.records) // world_size))
         self.report["batch_size"] = self.batch_size
         self.position = 0
-        self._store = RecordStore(folder, cache_mb)
-        self._orders: dict[int, np.ndarray] = {}
 
     @property
     def stride(self) -> int:
@@ -98,17 +98,16 @@ class SegmentLoader:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the next record."""
-        return self.position // len(self.records)
+        """The epoch of the next record; with weights, in its own corpus."""
+        return self._stream.at(self.position)[1]
 
     @property
     def digest(self) -> str:
-        """Names the records and their order of listing: positions mean the same only under equal digests."""
-        keys = "\n".join(record.key for record in self.records)
-        return hashlib.blake2b(keys.encode(), digest_size=8).hexdigest()
+        """Names the records, their order of listing and their mixing: positions mean the same under equal digests."""
+        return self._stream.digest
 
     def __len__(self) -> int:
-        """Batches that cover an epoch."""
+        """Batches of as many records as there are."""
         return math.ceil(len(self.records) / self.stride)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -116,18 +115,24 @@ class SegmentLoader:
         if self.num_workers == 0:
             while True:
                 yield self._took(self._batch_at(self.position))
-        with ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader") as pool:
+        with ExitStack() as stack:
+            pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
+            stack.callback(pool.shutdown, cancel_futures=True)
+            prefetcher = stack.enter_context(self._prefetcher()) if self._store.reach else None
             ahead, pending = self.position, deque[Future[Batch]]()
             while True:
+                if prefetcher is not None:
+                    prefetcher.advance(ahead)
                 while len(pending) <= self.num_workers:
                     pending.append(pool.submit(self._batch_at, ahead))
                     ahead += self.stride
                 yield self._took(pending.popleft().result())
 
     def one_pass(self) -> Iterator[Batch]:
-        """Every record of the split once, in the order of epoch 0, the last batch short; does not move `position`."""
-        for start in range(0, len(self.records), self.batch_size):
-            yield self._collate(range(start, min(start + self.batch_size, len(self.records))))
+        """Every record of the split once, as it comes first, the last batch short; does not move `position`."""
+        places = self._stream.first_places().tolist()
+        for start in range(0, len(places), self.batch_size):
+            yield self._collate(places[start : start + self.batch_size])
 
     def shard(self, rank: int, world_size: int) -> SegmentLoader:
         """One rank's part of this stream; this loader's batch size is the sum over the ranks. Memory is shared."""
@@ -157,7 +162,10 @@ class SegmentLoader:
 
     def frames_of(self, record: Candidate) -> np.ndarray:
         """All frame embeddings (S, E) of one of `records`, float16."""
-        return self._store.read(record.shard, record.key).frames
+        return self._store.read(record.shard, record.key, record.corpus).frames
+
+    def _prefetcher(self) -> Prefetcher:
+        return Prefetcher(self._stream, self._store.corpora, max(1, round(self._store.reach * len(self.records))))
 
     def _took(self, batch: Batch) -> Batch:
         self.position = batch["position"]
@@ -168,87 +176,22 @@ class SegmentLoader:
         return {**batch, "position": position + self.stride}
 
     def _collate(self, places: Sequence[int]) -> Batch:
-        items = [self._item(*divmod(place, len(self.records))) for place in places]
-        waves, frames, times_s, keys = zip(*items, strict=True)
-        return {"wave": torch.from_numpy(np.stack(waves)), **pad_frames(frames, times_s), "keys": list(keys)}
+        items = [self._item(*self._stream.at(place)) for place in places]
+        keys, waves, frames, times_s, embeds = zip(*items, strict=True)
+        batch = {"wave": torch.from_numpy(np.stack(waves)), **pad_frames(frames, times_s), "keys": list(keys)}
+        if all(embed is not None for embed in embeds):
+            batch["audio_embeds"] = torch.from_numpy(np.stack(embeds)).float()
+        return batch
 
-    def _item(self, epoch: int, rank_in_epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-        record = self.records[self._order(epoch)[rank_in_epoch]]
-        stored = self._store.read(record.shard, record.key)
+    def _item(self, record: Candidate, epoch: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        stored = self._store.read(record.shard, record.key, record.corpus)
         start = self._start(epoch, record)
         wave = crop_wave(stored.wave, start, self.segment.num_samples)
         frames, times_s = crop_frames(stored, start / self.segment.mel.sample_rate_hz, self.segment.seconds)
-        return wave, frames, times_s, record.key
-
-    def _order(self, epoch: int) -> np.ndarray:
-        order = self._orders.get(epoch)
-        if order is None:
-            order = numpy_rng(self.seed, "shards.order", epoch).permutation(len(self.records))
-            self._orders = {known: self._orders[known] for known in list(self._orders)[-2:]} | {epoch: order}
-        return order
+        return record.key, wave, frames, times_s, stored.audio_embed
 
     def _start(self, epoch: int, record: Candidate) -> int:
         room = record.num_samples - self.segment.num_samples
         if not self.random_crop or room <= 0:
             return 0
         return int(numpy_rng(self.seed, "shards.crop", epoch, record.key).integers(room + 1))
-
-
-def check_fit(index: CorpusIndex, segment: SegmentSpec, folder: Path) -> None:
-    """Refuse a corpus that cannot feed this segment.
-
-    Raises:
-        FingerprintError, SpecError: with both values.
-    """
-    if index.fingerprint != segment.fingerprint:
-        raise FingerprintError(
-            f"corpus {folder} was embedded by CLIP {index.fingerprint}, the model needs {segment.fingerprint}: "
-            "ingest the videos with the model's CLIP, or train a new model"
-        )
-    if index.spec.sample_rate_hz != segment.mel.sample_rate_hz:
-        raise SpecError(
-            f"corpus {folder} holds sound at {index.spec.sample_rate_hz} Hz, the model's mel space needs "
-            f"{segment.mel.sample_rate_hz} Hz: ingest at the model's rate"
-        )
-    if segment.num_samples > index.spec.num_samples():
-        raise SpecError(
-            f"the model's segment of {segment.seconds:g} s is longer than the records of {folder} "
-            f"({index.spec.seconds:g} s): ingest with --seconds {segment.seconds:g}, or train a shorter segment"
-        )
-
-
-def crop_wave(wave: np.ndarray, start: int, num_samples: int) -> np.ndarray:
-    """`num_samples` float32 samples in [-1, 1] from an int16 sound; zeros where it ends early."""
-    piece = wave[start : start + num_samples].astype(np.float32) / 32768.0
-    return np.pad(piece, (0, num_samples - len(piece)))
-
-
-def crop_frames(stored: Stored, start_s: float, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-    """The frames of a crop and their times in it; if none falls in, the nearest one, its time clamped to the crop."""
-    times_s = stored.frame_times_s - start_s
-    inside = np.flatnonzero((times_s >= 0.0) & (times_s < seconds))
-    if not len(inside):
-        inside = np.array([np.argmin(np.abs(times_s - seconds / 2))])
-    return stored.frames[inside].astype(np.float32), times_s[inside].clip(0.0, seconds).astype(np.float32)
-
-
-def pad_frames(frames: Sequence[np.ndarray], times_s: Sequence[np.ndarray]) -> Batch:
-    """Ragged frames as one padded tensor with times and mask."""
-    longest, width = max(map(len, frames)), frames[0].shape[1]
-    padded = torch.zeros(len(frames), longest, width)
-    times = torch.full((len(frames), longest), ABSENT_TIME_S)
-    mask = torch.zeros(len(frames), longest, dtype=torch.bool)
-    for row, (values, value_times_s) in enumerate(zip(frames, times_s, strict=True)):
-        padded[row, : len(values)] = torch.from_numpy(values)
-        times[row, : len(values)] = torch.from_numpy(value_times_s)
-        mask[row, : len(values)] = True
-    return {"frames": padded, "frame_times_s": times, "frame_mask": mask}
-
-
-def _nothing_usable(folder: Path, segment: SegmentSpec, split: Split, report: dict[str, int]) -> str:
-    total = sum(report.values())
-    return (
-        f"corpus {folder} has no usable record in split {split!r} for a segment of {segment.seconds:g} s: of {total} "
-        f"records {report['too_short']} are too short, {report['silent']} silent, {report['filtered']} filtered out "
-        f"and {report['other_split']} in the other split; ingest longer or louder videos, or train a shorter segment"
-    )

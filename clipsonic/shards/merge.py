@@ -38,7 +38,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> CorpusIndex:
     if (target / INDEX_NAME).exists() or target.is_file():
         raise UsageError(f"--out {target} holds a corpus already: give a new folder")
     indexes = [CorpusIndex.load(folder) for folder in sources]
-    spec = _common_spec(sources, indexes)
+    spec = common_spec(sources, indexes)
     _check_single(sources)
     shards = []
     target.mkdir(parents=True, exist_ok=True)
@@ -53,8 +53,12 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> CorpusIndex:
     return merged
 
 
-def _common_spec(folders: list[Path], indexes: list[CorpusIndex]) -> CorpusSpec:
-    """The first one's rate, the longest segment, the shortest record."""
+def common_spec(folders: Sequence[str | Path], indexes: Sequence[CorpusIndex]) -> CorpusSpec:
+    """The first one's rate, the longest segment, the shortest record, of corpora that go together.
+
+    Raises:
+        FingerprintError, SpecError: two do not; both are named, with both values.
+    """
     first = indexes[0]
     for folder, index in zip(folders[1:], indexes[1:], strict=True):
         if index.fingerprint != first.fingerprint:

@@ -6,7 +6,8 @@ Price: FLAC of 10 s at 16 kHz takes about 5 ms to write and 2 ms to read.
 
 The layout is WebDataset's, so any reader of plain tars can use it: KEY.flac, KEY.frames.npy, KEY.json and, where
 there are such, KEY.jpg (thumbnail), KEY.000.jpg, KEY.001.jpg ... (the pictures themselves, so that another CLIP can
-embed them) and KEY.txt (caption, for evaluation only).
+embed them), KEY.txt (caption, for evaluation only) and KEY.audio.npy (an embedding of the sound, for whoever trains on
+such: ingest makes none, the loader hands it on).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +42,7 @@ class Record:
         thumbnail: JPEG bytes of the middle picture, if kept.
         caption: words about it, if the source had any; never read by training unless a config says so.
         pictures: JPEG bytes of the S pictures, or none.
+        audio_embed: (A,) float16 unit vector of the sound in a space of its own, or none.
 
     Raises:
         CorpusError: a key with other characters, a wave or frames of the wrong rank or type.
@@ -52,6 +55,7 @@ class Record:
     thumbnail: bytes | None = None
     caption: str | None = None
     pictures: tuple[bytes, ...] = ()
+    audio_embed: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
@@ -63,6 +67,11 @@ class Record:
         if self.frames.ndim != 2 or self.frames.dtype != np.float16:
             raise CorpusError(
                 f"record {self.key}: frames are {self.frames.dtype} {self.frames.shape}, they must be float16 (S, E)"
+            )
+        if self.audio_embed is not None and (self.audio_embed.ndim != 1 or self.audio_embed.dtype != np.float16):
+            raise CorpusError(
+                f"record {self.key}: audio_embed is {self.audio_embed.dtype} {self.audio_embed.shape}, it must be "
+                "float16 of shape (A,)"
             )
 
     @property
@@ -82,6 +91,8 @@ def encode_record(record: Record) -> dict[str, bytes]:
         files["jpg"] = record.thumbnail
     if record.caption is not None:
         files["txt"] = record.caption.encode()
+    if record.audio_embed is not None:
+        files["audio.npy"] = encode_npy(record.audio_embed)
     files.update((f"{number:03d}.jpg", picture) for number, picture in enumerate(record.pictures))
     return dict(sorted(files.items()))
 
@@ -93,16 +104,50 @@ def decode_record(sample: Mapping[str, Any]) -> Record:
         CorpusError: a part is missing or damaged; the message names the record.
     """
     key = str(sample.get("__key__", ""))
-    try:
-        facts = json.loads(sample["json"])
-        wave, rate_hz = soundfile.read(io.BytesIO(sample["flac"]), dtype="float32")
-        frames = np.load(io.BytesIO(sample["frames.npy"]), allow_pickle=False)
-        if rate_hz != facts["sample_rate"]:
-            raise CorpusError(f"record {key}: its sound is at {rate_hz} Hz, its facts say {facts['sample_rate']}")
+    with _damage_of(key):
+        facts, wave = _decoded(key, sample, "float32")
         caption = sample["txt"].decode() if "txt" in sample else None
+        frames, embed = _npy(sample["frames.npy"]), _npy(sample["audio.npy"]) if "audio.npy" in sample else None
+    return Record(key, wave, frames, facts, sample.get("jpg"), caption, pictures_of(sample), embed)
+
+
+def decode_stored(
+    key: str, sample: Mapping[str, bytes]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """What training needs of a record: sound (T,) int16, frames (S, E) float16, their times (S,) float32 in seconds,
+    and the embedding of its sound (A,) or None.
+
+    Raises:
+        CorpusError: as `decode_record`.
+    """
+    with _damage_of(key):
+        facts, wave = _decoded(key, sample, "int16")
+        times_s = np.asarray(facts["frame_times_s"], dtype=np.float32)
+        frames, embed = _npy(sample["frames.npy"]), _npy(sample["audio.npy"]) if "audio.npy" in sample else None
+        if wave.ndim != 1 or frames.ndim != 2 or frames.dtype != np.float16:
+            raise ValueError(f"wave {wave.shape}, frames {frames.dtype} {frames.shape}")
+    return wave, frames, times_s, embed
+
+
+def _decoded(key: str, sample: Mapping[str, Any], dtype: str) -> tuple[dict[str, Any], np.ndarray]:
+    facts = json.loads(sample["json"])
+    wave, rate_hz = soundfile.read(io.BytesIO(sample["flac"]), dtype=dtype)
+    if rate_hz != facts["sample_rate"]:
+        raise CorpusError(f"record {key}: its sound is at {rate_hz} Hz, its facts say {facts['sample_rate']}")
+    return facts, wave
+
+
+@contextmanager
+def _damage_of(key: str) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, ValueError, TypeError, EOFError, MemoryError, soundfile.LibsndfileError) as error:
         raise CorpusError(f"record {key or '?'} is damaged ({error}): build its shard again with ingest") from None
-    return Record(key, wave, frames, facts, sample.get("jpg"), caption, pictures_of(sample))
+
+
+def _npy(data: bytes) -> np.ndarray:
+    array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
 
 
 def pictures_of(sample: Mapping[str, Any]) -> tuple[bytes, ...]:

@@ -6,7 +6,7 @@ for every seed, corpus size and machine; every record is counted once in the rep
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,43 +24,49 @@ SILENT_SHARE = 0.95
 
 @dataclass(frozen=True)
 class Candidate:
-    """One usable record: where it lies and how many samples of true sound it holds."""
+    """One usable record: where it lies and how many samples of true sound it holds.
+
+    Args:
+        corpus: which one of a mix holds it.
+    """
 
     key: str
     shard: str
     source: str
     num_samples: int
+    corpus: int = 0
 
 
-def select(
+def usable_records(
     facts: Iterable[Facts],
     segment: SegmentSpec,
-    split: Split = "train",
     *,
-    val_share: float = 0.05,
     keep: Callable[[Facts], bool] | None = None,
     drop_silent: bool = True,
+    corpus: int = 0,
 ) -> tuple[list[Candidate], dict[str, int]]:
-    """The usable records of one side of the split, in corpus order, and what became of all others.
-
-    The report's counts (`used`, `other_split`, `too_short`, `silent`, `filtered`) add up to the number of records.
-    """
-    report = {"used": 0, "other_split": 0, "too_short": 0, "silent": 0, "filtered": 0}
+    """The records of a corpus that can be trained on, in its order, and how many are `too_short silent filtered`."""
+    left_out = {"too_short": 0, "silent": 0, "filtered": 0}
     usable = []
     for record in facts:
-        candidate = _candidate(record, segment.mel.sample_rate_hz)
+        candidate = _candidate(record, segment.mel.sample_rate_hz, corpus)
         if candidate.num_samples < round(segment.num_samples * (1.0 - SHORT_BY)):
-            report["too_short"] += 1
+            left_out["too_short"] += 1
         elif drop_silent and is_silent(record):
-            report["silent"] += 1
+            left_out["silent"] += 1
         elif keep is not None and not keep(record):
-            report["filtered"] += 1
+            left_out["filtered"] += 1
         else:
             usable.append(candidate)
+    return usable, left_out
+
+
+def one_side(usable: Sequence[Candidate], split: Split, val_share: float = 0.05) -> list[Candidate]:
+    """Those on one side of the split by source video ("all": every one), in their order."""
+    if split == "all":
+        return list(usable)
     held_out = held_out_sources((candidate.source for candidate in usable), val_share)
-    chosen = [item for item in usable if split == "all" or (item.source in held_out) == (split == "val")]
-    report.update(used=len(chosen), other_split=len(usable) - len(chosen))
-    return chosen, report
+    return [candidate for candidate in usable if (candidate.source in held_out) == (split == "val")]
 
 
 def held_out_sources(sources: Iterable[str], val_share: float) -> set[str]:
@@ -83,8 +89,8 @@ def is_silent(facts: Facts) -> bool:
     return (rms_db is not None and rms_db < SILENT_RMS_DB) or (silence_share or 0.0) > SILENT_SHARE
 
 
-def _candidate(facts: Facts, sample_rate_hz: int) -> Candidate:
+def _candidate(facts: Facts, sample_rate_hz: int, corpus: int) -> Candidate:
     seconds = facts["seconds"]
     true_s = min(seconds, facts.get("valid_seconds") or seconds)
     source = facts.get("source_id") or facts.get("source") or facts["key"]
-    return Candidate(facts["key"], facts["shard"], str(source), round(true_s * sample_rate_hz))
+    return Candidate(facts["key"], facts["shard"], str(source), round(true_s * sample_rate_hz), corpus)

@@ -1,102 +1,164 @@
-"""Records by name: read at their place inside the tars, and kept in memory as 16-bit sound while a budget lasts.
+"""Records by name: one read at their place inside a tar, and kept in memory as 16-bit sound while a budget lasts.
 
-Guarantee: a record reads the same from memory and from disk, from any thread. Memory stays within the budget plus the
-records in hand.
-Price: the headers of a tar are scanned once, at its first record; without memory a record costs a seek, its read and
-its decoding (FLAC, about 2 ms for 10 s of sound), so a corpus on a spinning or a remote disk wants the budget.
+Guarantee: a record reads the same from memory, from disk and from a store, from any thread. Memory stays within the
+budget, the records in hand and about 0.3 KB for each record of the shards that were read from.
+Price: the headers of a tar are scanned once, at its first record; without memory a record costs its read and its
+decoding (FLAC, about 2 ms for 10 s of sound), so a corpus on a spinning disk wants the budget.
 """
 
 from __future__ import annotations
 
+import os
 import tarfile
 import threading
-from pathlib import Path
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from clipsonic.errors import CorpusError
-from clipsonic.shards.record import decode_record
+from clipsonic.shards.corpus import Corpus, FarCorpus, Place, open_corpora
+from clipsonic.shards.record import decode_stored
+from clipsonic.shards.selection import Candidate
 
 _NEEDED = ("flac", "frames.npy", "json")
+_OPTIONAL = ("audio.npy",)
+_LONGEST_GAP = 2**18
+"""Bytes between needed members that are read along with them; where more lie between, members are read one by one."""
 
 
 class Stored(NamedTuple):
-    """A decoded record: sound as int16, frames as float16, times in seconds from the record's start."""
+    """A decoded record: sound (T,) int16, frames (S, E) float16, times (S,) in seconds from the record's start, and,
+    where the record has one, an embedding of its sound (A,) float16."""
 
     wave: np.ndarray
     frames: np.ndarray
     frame_times_s: np.ndarray
+    audio_embed: np.ndarray | None = None
 
     @property
     def num_bytes(self) -> int:
-        return self.wave.nbytes + self.frames.nbytes + self.frame_times_s.nbytes
+        extra = 0 if self.audio_embed is None else self.audio_embed.nbytes
+        return self.wave.nbytes + self.frames.nbytes + self.frame_times_s.nbytes + extra
 
 
 class RecordStore:
-    """The records of a corpus folder.
+    """The records of one corpus or several.
 
     Args:
-        folder: the corpus.
+        corpora: folders, addresses or opened corpora.
         cache_mb: budget for decoded records kept in memory, in MiB; 0 keeps none.
     """
 
-    def __init__(self, folder: Path, cache_mb: float = 1024) -> None:
-        self.folder = folder
+    def __init__(self, corpora: Place | Corpus | Sequence[Place | Corpus], cache_mb: float = 1024) -> None:
+        self.corpora = open_corpora(corpora)
         self._budget = int(cache_mb * 2**20)
-        self._kept: dict[str, Stored] = {}
-        self._places: dict[str, dict[str, dict[str, tuple[int, int]]]] = {}
+        self._kept: dict[tuple[int, str], Stored] = {}
+        self._members: dict[tuple[int, str], _Members] = {}
+        self._locks: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
 
-    def read(self, shard: str, key: str) -> Stored:
-        """One record.
+    @property
+    def window_bytes(self) -> int | None:
+        """Shards to be fetched that are to be read from at a time, in bytes: half the cache; None if all fit in it."""
+        far = [corpus for corpus in self.corpora if isinstance(corpus, FarCorpus)]
+        limit = min((corpus.cache_bytes for corpus in far), default=0)
+        return limit // 2 if sum(sum(corpus.num_bytes.values()) for corpus in far) > limit else None
+
+    @property
+    def reach(self) -> float:
+        """The share of an epoch whose shards may be fetched ahead; 0 if none is fetched."""
+        far = sum(sum(corpus.num_bytes.values()) for corpus in self.corpora if corpus.is_far)
+        return min(1.0, (self.window_bytes or far) / far) if far else 0.0
+
+    def bytes_to_fetch(self, record: Candidate) -> int:
+        """Length of the shard of a record, 0 if it lies on this machine."""
+        corpus = self.corpora[record.corpus]
+        return corpus.num_bytes[record.shard] if corpus.is_far else 0
+
+    def read(self, shard: str, key: str, corpus: int = 0) -> Stored:
+        """One record of one of the corpora.
 
         Raises:
             CorpusError: the tar is missing or damaged, or does not hold it.
+            ClipsonicError: the store that holds it refuses.
         """
-        kept = self._kept.get(key)
-        return kept if kept is not None else self._keep(key, self._decode(shard, key))
+        kept = self._kept.get((corpus, key))
+        return kept if kept is not None else self._keep((corpus, key), self._decode(shard, key, corpus))
 
-    def _keep(self, key: str, stored: Stored) -> Stored:
-        with self._lock:
-            if key not in self._kept and stored.num_bytes <= self._budget:
-                self._budget -= stored.num_bytes
-                self._kept[key] = stored
+    def _keep(self, name: tuple[int, str], stored: Stored) -> Stored:
+        if stored.num_bytes <= self._budget:
+            with self._lock:
+                if name not in self._kept and stored.num_bytes <= self._budget:
+                    self._budget -= stored.num_bytes
+                    self._kept[name] = stored
         return stored
 
-    def _decode(self, shard: str, key: str) -> Stored:
+    def _decode(self, shard: str, key: str, corpus: int) -> Stored:
         try:
-            places = self._members(shard)[key]
-            with (self.folder / shard).open("rb") as file:
-                sample = {suffix: _read_at(file, *places[suffix]) for suffix in _NEEDED}
-            record = decode_record({"__key__": key, **sample})
+            with self.corpora[corpus].open_shard(shard) as file:
+                files = self._members_of(shard, corpus, file).read(file, key)
+            return Stored(*decode_stored(key, files))
         except (KeyError, OSError, ValueError, tarfile.TarError) as error:
             raise CorpusError(
-                f"record {key} of {self.folder / shard} cannot be read ({error}): the shard is damaged, ingest it again"
+                f"record {key} of {self.corpora[corpus].name}/{shard} cannot be read ({error}): the shard is damaged, "
+                "ingest it again"
             ) from error
-        wave = np.round(record.wave * 32768.0).clip(-32768, 32767).astype(np.int16)
-        return Stored(wave, record.frames, np.asarray(record.facts["frame_times_s"], dtype=np.float32))
 
-    def _members(self, shard: str) -> dict[str, dict[str, tuple[int, int]]]:
+    def _members_of(self, shard: str, corpus: int, file: BinaryIO) -> _Members:
         with self._lock:
-            if shard not in self._places:
-                self._places[shard] = _scan(self.folder / shard)
-            return self._places[shard]
+            known, lock = self._members.get((corpus, shard)), self._locks[corpus, shard]
+        if known is not None:
+            return known
+        with lock:  # one thread scans, those who want other shards do not wait
+            if (corpus, shard) not in self._members:
+                self._members[corpus, shard] = _Members(file)
+            return self._members[corpus, shard]
 
 
-def _scan(path: Path) -> dict[str, dict[str, tuple[int, int]]]:
-    """Where each record's members lie: key -> suffix -> (offset, size). Names are split at their first dot."""
-    places: dict[str, dict[str, tuple[int, int]]] = {}
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
-            key, _, suffix = member.name.partition(".")
-            places.setdefault(key, {})[suffix] = (member.offset_data, member.size)
-    return places
+class _Members:
+    """Where the needed members of each record of a tar lie. Names are split at their first dot.
+
+    Raises:
+        TarError: it is no tar.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._rows: dict[str, int] = {}
+        columns = {suffix: column for column, suffix in enumerate((*_NEEDED, *_OPTIONAL))}
+        places: list[list[tuple[int, int]]] = []
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                key, _, suffix = member.name.partition(".")
+                if suffix in columns:
+                    row = self._rows.setdefault(key, len(places))
+                    if row == len(places):
+                        places.append([(0, -1)] * len(columns))
+                    places[row][columns[suffix]] = member.offset_data, member.size
+                tar.members.clear()  # type: ignore[attr-defined]  # else it keeps a kilobyte of each
+        self._places = np.array(places, dtype=np.int64).reshape(len(places), len(columns), 2)
+
+    def read(self, file: BinaryIO, key: str) -> dict[str, bytes]:
+        """A record's needed files: suffix -> bytes.
+
+        Raises:
+            KeyError: the tar does not hold it. OSError: it ends early.
+        """
+        places = dict(zip((*_NEEDED, *_OPTIONAL), self._places[self._rows[key]].tolist(), strict=True))
+        found = {suffix: (offset, size) for suffix, (offset, size) in places.items() if size >= 0}
+        if missing := [suffix for suffix in _NEEDED if suffix not in found]:
+            raise KeyError(f"no {missing[0]}")
+        start = min(offset for offset, _ in found.values())
+        end = max(offset + size for offset, size in found.values())
+        if end - start - sum(size for _, size in found.values()) > _LONGEST_GAP:
+            return {suffix: _read_at(file, *place) for suffix, place in found.items()}
+        data = _read_at(file, start, end - start)
+        return {suffix: data[offset - start : offset - start + size] for suffix, (offset, size) in found.items()}
 
 
-def _read_at(file, offset: int, size: int) -> bytes:  # type: ignore[no-untyped-def]
-    file.seek(offset)
-    data: bytes = file.read(size)
+def _read_at(file: BinaryIO, offset: int, size: int) -> bytes:
+    data = os.pread(file.fileno(), size, offset)
     if len(data) != size:
         raise OSError(f"{len(data)} of {size} bytes at {offset}")
     return data

@@ -196,28 +196,43 @@ class CorpusIndex:
         """
         folder = Path(folder)
         try:
-            values = json.loads((folder / INDEX_NAME).read_text())
-            version = values.pop("format")
-            index = cls(**{**values, "spec": CorpusSpec.from_dict(values["spec"])})
-            sizes = [(str(shard["name"]), int(shard["bytes"]), int(shard["records"])) for shard in index.shards]
+            data = (folder / INDEX_NAME).read_bytes()
         except FileNotFoundError:
             raise CorpusError(
                 f"{folder} has no {INDEX_NAME}: give a folder that clipsonic ingest has finished"
             ) from None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, SpecError) as error:
+        except OSError as error:
             raise CorpusError(f"{folder / INDEX_NAME} is not a corpus index ({error}): run ingest again") from None
+        index = cls.parse(data, str(folder / INDEX_NAME))
+        for shard in index.shards:
+            _check_shard(folder, str(shard["name"]), int(shard["bytes"]))
+        return index
+
+    @classmethod
+    def parse(cls, data: bytes, name: str) -> Self:
+        """The index in the bytes of an `index.json`, which is called `name` in refusals.
+
+        Raises:
+            CorpusError: it is none, or of another format.
+        """
+        try:
+            values = json.loads(data)
+            version = values.pop("format")
+            index = cls(**{**values, "spec": CorpusSpec.from_dict(values["spec"])})
+            shards = [(str(shard["name"]), int(shard["bytes"]), int(shard["records"])) for shard in index.shards]
+        except (ValueError, KeyError, TypeError, AttributeError, SpecError) as error:
+            raise CorpusError(f"{name} is not a corpus index ({error}): run ingest again") from None
         if version != FORMAT_VERSION:
             raise CorpusError(
-                f"{folder} has corpus format {version}, this version reads {FORMAT_VERSION}: ingest it again"
+                f"{name} has corpus format {version}, this version reads {FORMAT_VERSION}: ingest it again"
             )
-        for name, num_bytes, _ in sizes:
-            _check_shard(folder, name, num_bytes)
+        for shard, _, _ in shards:
+            if shard != Path(shard).name or shard in ("", ".", ".."):
+                raise CorpusError(f"{name} names a shard {shard!r} outside its folder: run ingest again")
         return index
 
 
 def _check_shard(folder: Path, name: str, num_bytes: int) -> None:
-    if name != Path(name).name or name in ("", ".", ".."):
-        raise CorpusError(f"{folder / INDEX_NAME} names a shard {name!r} outside its folder: run ingest again")
     path = folder / name
     found = path.stat().st_size if path.is_file() else None
     if found != num_bytes:

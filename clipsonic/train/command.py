@@ -83,7 +83,13 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--config", action=ActionConfigFile, help="a YAML file or a preset (tiny, base, clipsonic); overlays follow")
-    add("--corpus", required=True, metavar="FOLDER", help="what clipsonic ingest wrote")
+    add(
+        "--corpus",
+        required=True,
+        action="append",
+        metavar="FOLDER",
+        help="what clipsonic ingest wrote: a folder, s3://, http(s)://...; may be repeated, see --data.weights",
+    )
     add("--out", required=True, metavar="FOLDER", help="the pipeline folder; checkpoints and logs go there too")
     add(
         "--resume",
@@ -101,12 +107,12 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 def run(args: Any) -> dict[str, Any]:
     """Train, and say what came of it."""
     config = config_of(args)
-    corpus, out = Path(args.corpus), Path(args.out)
+    out = Path(args.out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
     from clipsonic.train.session import train
 
-    return train(config, corpus, out, resume=args.resume, init=args.init)
+    return train(config, args.corpus, out, resume=args.resume, init=args.init)
 
 
 def config_of(args: Any) -> TrainConfig:

@@ -152,6 +152,7 @@ class ConditionConfig:
         pooled_share: weight of all frames averaged into a global token.
         timed_share: weight of all frames as tokens at their times, like a video prompt.
         embed_noise_std: length of the noise added to each embedding (of length 1), to close the text-picture gap.
+        guidance_scale: what the saved pipeline uses unless told otherwise; 1 is no guidance.
     """
 
     dropout: float = 0.1
@@ -159,12 +160,14 @@ class ConditionConfig:
     pooled_share: float = 1.0
     timed_share: float = 1.0
     embed_noise_std: float = 0.4
+    guidance_scale: float = 1.5
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.dropout < 1.0, "condition.dropout", self.dropout, "from 0 to below 1")
         for name in ("global_share", "pooled_share", "timed_share"):
             _require(getattr(self, name) >= 0.0, f"condition.{name}", getattr(self, name), "at least 0")
         _require(sum(self.shares) > 0.0, "condition.timed_share", self.timed_share, "above 0 if the others are 0")
+        _require(self.guidance_scale >= 0.0, "condition.guidance_scale", self.guidance_scale, "at least 0")
         _require(self.embed_noise_std >= 0.0, "condition.embed_noise_std", self.embed_noise_std, "at least 0")
 
     @property
@@ -233,6 +236,9 @@ class DataConfig:
         cache_mb: memory for decoded records, in MiB; what does not fit is read from the shards each time.
         num_workers: threads that prepare batches ahead; they never change a batch.
         bank_size: frame embeddings kept in the pipeline, for texts to land among (at most 65,536).
+        weights: of each --corpus, such as [0.7,0.3], in what is trained on; none takes all records as one corpus's.
+        cache_dir: where shards behind addresses are kept on this disk; by default ~/.cache/clipsonic/corpora.
+        cache_gb: what they may take there, in GB; the least recently used are removed.
     """
 
     val_share: float = 0.05
@@ -242,10 +248,14 @@ class DataConfig:
     cache_mb: int = 1024
     num_workers: int = 1
     bank_size: int = 4096
+    weights: tuple[float, ...] | None = None
+    cache_dir: str | None = None
+    cache_gb: float = 50.0
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "from 0 to below 1")
         _require(1 <= self.bank_size <= 65_536, "data.bank_size", self.bank_size, "from 1 to 65536")
+        _require(self.cache_gb > 0, "data.cache_gb", self.cache_gb, "above 0")
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,10 @@ Guarantee: all of it is a function of corpus, config and seed; how few records t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -20,10 +19,11 @@ from torch import Tensor
 from clipsonic.audio.mel import LogMel
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.seeding import numpy_rng
+from clipsonic.shards.corpus import Corpus, Place, open_corpora
 from clipsonic.shards.expressions import keep_where
 from clipsonic.shards.loader import Batch, SegmentLoader
 from clipsonic.specs import SegmentSpec
-from clipsonic.train.config import TrainConfig
+from clipsonic.train.config import DataConfig, TrainConfig
 
 STATISTICS_RECORDS = 512
 VALIDATION_RECORDS = 256
@@ -51,23 +51,33 @@ class TrainData:
         return {**self.loader.report, "validation": num_val, "notes": self.notes}
 
 
-def open_data(corpus: Path, segment: SegmentSpec, config: TrainConfig) -> TrainData:
-    """Open a corpus for training.
+def opened(corpora: Place | Sequence[Place], config: DataConfig) -> list[Corpus]:
+    """The corpora that these folders and addresses name.
 
     Raises:
-        CorpusError, FingerprintError, SpecError: it cannot feed this segment.
-        UsageError: the filter cannot be applied to its facts.
+        CorpusError: one is not there, or damaged.
+        UsageError: an address that is not read.
+    """
+    return open_corpora(corpora, config.cache_dir, config.cache_gb)
+
+
+def open_data(corpora: Place | Sequence[Place | Corpus], segment: SegmentSpec, config: TrainConfig) -> TrainData:
+    """Open corpora for training.
+
+    Raises:
+        CorpusError, FingerprintError, SpecError: they cannot feed this segment, or do not go together.
+        UsageError: the filter cannot be applied to their facts, or the weights to them.
     """
     wanted, how = config.optim.batch_size, config.data
-    opened = partial(
-        SegmentLoader, corpus, segment, wanted, config.run.seed,
-        val_share=how.val_share, drop_silent=how.drop_silent, drop_duplicates=how.drop_duplicates,
+    loading = partial(
+        SegmentLoader, open_corpora(corpora, how.cache_dir, how.cache_gb), segment, wanted, config.run.seed,
+        val_share=how.val_share, weights=how.weights, drop_silent=how.drop_silent, drop_duplicates=how.drop_duplicates,
         keep=keep_where(how.filter) if how.filter else None,
     )  # fmt: skip
-    loader = opened(split="train", num_workers=how.num_workers, cache_mb=how.cache_mb)
+    loader = loading(split="train", num_workers=how.num_workers, cache_mb=how.cache_mb)
     notes = _notes(loader, wanted, segment)
     if loader.report["other_split"]:
-        held_out = opened(split="val", random_crop=False, cache_mb=0)
+        held_out = loading(split="val", random_crop=False, cache_mb=0)
         batches = list(islice(held_out.one_pass(), max(1, VALIDATION_RECORDS // held_out.batch_size)))
     else:
         batches = list(islice(loader.one_pass(), 1))
@@ -83,6 +93,8 @@ def _notes(loader: SegmentLoader, wanted: int, segment: SegmentSpec) -> list[str
     }  # fmt: skip
     if left_out := [f"{report[name]} {word}" for name, word in words.items() if report[name]]:
         notes.append(f"left out records: {', '.join(left_out)}")
+    if mixed := [f"{part['share']:.1%} from {part['corpus']} ({part['used']})" for part in report.get("corpora", ())]:
+        notes.append(f"of the records drawn come {', '.join(mixed)}")
     if loader.batch_size < wanted:
         few = f"the corpus has {report['used']} records to train on"
         notes.append(f"batch size is {loader.batch_size} instead of {wanted}: {few}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +20,12 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from clipsonic.errors import UsageError
-from clipsonic.shards.writer import CorpusIndex
 from clipsonic.specs import SegmentSpec
 from clipsonic.train.callbacks import Bar, Ending, Validation
 from clipsonic.train.checkpoints import FOLDER_NAME, Saver, check_same_model, find_checkpoint, read_checkpoint
 from clipsonic.train.clock import Clock
 from clipsonic.train.config import RunConfig, TrainConfig
-from clipsonic.train.data import StreamModule, TrainData, frame_bank, open_data
+from clipsonic.train.data import StreamModule, TrainData, frame_bank, open_data, opened
 from clipsonic.train.logbook import Logbook, drop_events
 from clipsonic.train.module import STATE_KEY, SoundModule
 from clipsonic.train.preview import Preview
@@ -36,9 +36,16 @@ LOGS_NAME = "logs"
 
 
 def train(
-    config: TrainConfig, corpus: Path, out: Path, resume: str = "auto", init: str | None = None
+    config: TrainConfig,
+    corpus: Path | str | Sequence[Path | str],
+    out: Path,
+    resume: str = "auto",
+    init: str | None = None,
 ) -> dict[str, Any]:
     """Train, write the pipeline folder, and say what came of it; `init` is only for a run that is not continued.
+
+    Args:
+        corpus: a folder or an address, or several of them that are mixed.
 
     Raises:
         CorpusError, FingerprintError, SpecError: the corpus cannot feed the model.
@@ -47,10 +54,11 @@ def train(
         KeyboardInterrupt: stopped by a signal, after a checkpoint was written.
     """
     _quiet()
-    index = CorpusIndex.load(corpus)
+    corpora = opened(corpus, config.data)
+    index = corpora[0].index
     segment = config.segment.spec(index.width, index.fingerprint)
     start = find_checkpoint(out / FOLDER_NAME, resume)
-    data = open_data(corpus, segment, config)
+    data = open_data(corpora, segment, config)
     if start is None:
         drop_events(out / LOGS_NAME)
     module = new_module(config, segment, data, init) if start is None else _continued(start, config, segment, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import http.server
+import json
 import tarfile
 import threading
 import time
@@ -17,8 +18,9 @@ import makers_ingest as makers
 import numpy as np
 import pytest
 
+from clipsonic import remote
+from clipsonic.cli import main
 from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.ingest import remote
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.sources import list_jobs
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
@@ -115,28 +117,6 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An S3 server on this machine with an empty bucket `bucket`; gives boto3's client of it."""
-    boto3 = pytest.importorskip("boto3")
-    s3fs = pytest.importorskip("s3fs")
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()  # each server has a port of its own
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="bucket")
-    yield client
-    server.stop()
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two videos, and a tar of one of them."""
     folder = tmp_path / "videos"
@@ -177,7 +157,7 @@ class Breaking(makers.DoubleEmbedder):
 
 @pytest.mark.slow
 def test_a_corpus_in_a_bucket_has_the_bytes_of_one_in_a_folder_even_when_it_was_broken_off(
-    store: Any, folder: Path, tmp_path: Path
+    store: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options, out = dataclasses.replace(OPTIONS, shard_files=1), "s3://bucket/corpora/one"
     local = tmp_path / "local"
@@ -193,6 +173,14 @@ def test_a_corpus_in_a_bucket_has_the_bytes_of_one_in_a_folder_even_when_it_was_
     expected = {f"corpora/one/{path.relative_to(local)}": path.read_bytes() for path in local.rglob("*.*")}
     assert objects_of(store) == expected
     assert [outcome.reason for outcome in result.outcomes] == [None] * 3
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pages = []
+    for place in (out, str(local)):
+        assert main(["inspect", place, "--html", str(tmp_path / "page.html"), "--json"]) == 0
+        numbers = json.loads(capsys.readouterr().out)
+        pages.append({name: value for name, value in numbers.items() if name not in ("message", "corpus")})
+        pages[-1]["html"] = (tmp_path / "page.html").read_text().replace(place, "")
+    assert pages[0] == pages[1]
     with pytest.raises(UsageError, match=r"--out s3://bucket/corpora/one was begun with seconds 2.0 \(now 1.0\)"):
         ingest([folder], out, dataclasses.replace(options, spec=CorpusSpec(16000, 1.0, 1.0)), embedder=again)
     store.delete_object(Bucket="bucket", Key="corpora/one/ingest/plan.json")

@@ -56,6 +56,15 @@ def test_members_are_sorted_and_named_by_suffix() -> None:
     assert list(encode_record(record)) == ["flac", "frames.npy", "jpg", "json", "txt"]
 
 
+def test_an_embedding_of_the_sound_comes_back_and_must_be_a_vector() -> None:
+    embed = np.linspace(-1, 1, 6, dtype=np.float16)
+    again = decode_record(as_sample(make_record(audio_embed=embed)))
+    assert again.audio_embed is not None
+    assert np.array_equal(again.audio_embed, embed)
+    with pytest.raises(CorpusError, match=r"audio_embed is float32 \(6,\), it must be float16"):
+        make_record(audio_embed=embed.astype(np.float32))
+
+
 @pytest.mark.parametrize("key", ["", "a.b", "a/b", "../x", "a b", "é", "x" * 91])
 def test_a_key_that_could_be_a_path_or_would_be_cut_is_refused(key: str) -> None:
     with pytest.raises(CorpusError, match="record key"):

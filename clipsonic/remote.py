@@ -1,19 +1,20 @@
-"""Sources and destinations that are not on this machine: object stores, hubs and web servers, through fsspec.
+"""What is not on this machine: object stores, hubs and web servers, to read from and to write to, through fsspec.
 
 Guarantee: only the protocols named here are ever opened, whatever a list or a manifest says (no command, no `pipe:`);
-credentials are those that the store's own library finds, and never stand in a corpus. Price: a file is copied once, to
-a nameless temporary file, and is gone when its records are cut.
+credentials are those that the store's own library finds, and never stand in a corpus. Price: a file is copied as a
+whole; a store's errors are told as one sentence, whatever its library raised.
 """
 
 from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from clipsonic.errors import ClipsonicError, UsageError
@@ -23,10 +24,18 @@ PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "http": "aioh
 _WEB = ("http", "https")  # they can only be read
 _READ_AHEAD = 2**20
 _ADDRESS = re.compile(r"\w+://[^\s'\")>]*")
+_SILENT_S = 60.0
+"""Seconds without a byte after which a web server is given up; a whole file may take as long as it takes."""
+_PAUSE_S = 1.0
+"""Before the second try; each next pause is twice as long."""
+_FINAL = (FileNotFoundError, PermissionError)
+"""What another try does not change."""
+
+T = TypeVar("T")
 
 
-def is_remote(source: str) -> bool:
-    """Whether a source is an address and no path.
+def is_remote(source: str, what: str = "source") -> bool:
+    """Whether a source is an address and no path; `what` it is called in a refusal.
 
     Raises:
         UsageError: an address of a protocol that is not read.
@@ -35,7 +44,7 @@ def is_remote(source: str) -> bool:
     if not separator:
         return False
     if protocol not in PROTOCOLS:
-        raise UsageError(f"source {source!r}: {protocol}:// is not read: give a path, or {', '.join(PROTOCOLS)}")
+        raise UsageError(f"{what} {source!r}: {protocol}:// is not read: give a path, or {', '.join(PROTOCOLS)}")
     return True
 
 
@@ -92,15 +101,34 @@ def put(path: Path, url: str) -> None:
         filesystem.put_file(str(path), target)
 
 
-def get(url: str, path: Path) -> None:
-    """Copy what is at an address to a file.
+def get(url: str, path: Path, tries: int = 1) -> None:
+    """Copy what is at an address to a file; a store that fails is asked `tries` times, with growing pauses.
 
     Raises:
         ClipsonicError: the store refuses.
     """
-    filesystem, source = _filesystem(url)
+    filesystem, source = _filesystem(url, patient=True)
     with _said_by_the_store(url):
-        filesystem.get_file(source, str(path))
+        _tried(lambda: filesystem.get_file(source, str(path)), tries)
+
+
+def read(url: str, tries: int = 1) -> bytes:
+    """All bytes at an address, as `get`."""
+    filesystem, source = _filesystem(url, patient=True)
+    with _said_by_the_store(url):
+        data: bytes = _tried(lambda: filesystem.cat_file(source), tries)
+    return data
+
+
+def _tried(action: Callable[[], T], tries: int) -> T:
+    for number in range(tries - 1):
+        try:
+            return action()
+        except Exception as error:  # each store's library has errors of its own
+            if isinstance(error, _FINAL) or getattr(error, "errno", None) == errno.ENOSPC:
+                raise
+            time.sleep(_PAUSE_S * 2**number)
+    return action()
 
 
 @contextmanager
@@ -133,13 +161,22 @@ def opened(url: str) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _filesystem(url: str) -> tuple[Any, str]:
+def _filesystem(url: str, patient: bool = False) -> tuple[Any, str]:
+    """The store of an address, and its path there; `patient` allows a web server more than aiohttp's five minutes."""
     from fsspec.core import url_to_fs
 
     protocol = url.partition("://")[0]
     try:
-        filesystem, path = url_to_fs(url)
+        filesystem, path = url_to_fs(url, **(_patience() if patient and protocol in _WEB else {}))
     except ImportError:
         package = PROTOCOLS.get(protocol, "fsspec")
         raise UsageError(f"source {url!r} needs the package {package}: pip install {package}") from None
     return filesystem, path
+
+
+def _patience() -> dict[str, Any]:
+    import aiohttp
+
+    return {
+        "client_kwargs": {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=_SILENT_S, sock_read=_SILENT_S)}
+    }
