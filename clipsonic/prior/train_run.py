@@ -77,6 +77,7 @@ def _pairs(args: argparse.Namespace, clip: ClipEmbedder, out: Path) -> tuple[Emb
 def _card(prior: TextPrior, clip: str, figures: dict[str, float], num_pairs: int, num_val: int, minutes: float) -> str:
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures.items())
     shape = prior.shape
+    assert isinstance(shape, PriorShape)
     return f"""# A small diffusion prior
 
 From CLIP text embeddings to CLIP image embeddings, in the space `{prior.fingerprint}` (`--clip {clip}`).

@@ -128,7 +128,7 @@ def test_equal_runs_give_equal_weights_and_leave_the_global_random_state_alone()
     train_prior(first, pairs, settings)
     assert torch.equal(torch.rand(2), expected)
     train_prior(second, pairs, settings)
-    for one, other in zip(first.diffusion.state_dict().values(), second.diffusion.state_dict().values(), strict=True):
+    for one, other in zip(*(prior.core.network.state_dict().values() for prior in (first, second)), strict=True):
         assert torch.equal(one, other)
 
 
