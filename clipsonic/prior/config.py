@@ -60,6 +60,12 @@ class PriorFacts:
         write_json(folder / CONFIG_FILE, config)
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds a config as `PriorFacts.write` writes it; a damaged one counts."""
+    path = folder / CONFIG_FILE
+    return path.is_file() and (folder / WEIGHTS_FILE).is_file() and not list(folder.glob("*.pth"))
+
+
 def read_facts(folder: Path) -> PriorFacts:
     """The facts of a prior's folder.
 
