@@ -51,6 +51,7 @@ def shaken(prior: Any) -> Any:
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
+        prior.net.causal_transformer.rel_pos_bias.relative_attention_bias.weight.mul_(0.01)  # times 128 in the softmax
     return prior
 
 
