@@ -119,6 +119,17 @@ class ClipEmbedder:
         """Pictures (H, W, 3) uint8 RGB of any size to (N, 3, h, w) float32, equal to open_clip's transform."""
         return self.normalized(self.resized(pictures))
 
+    def preprocess_on_device(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pictures (N, H, W, 3) uint8 of one size, on any device, to (N, 3, h, w) float32 there.
+
+        As `preprocess`, but for rounding when resizing: at most 2 of 255 levels.
+        """
+        from clipsonic.clip.on_device import resized  # torchvision takes half a second, and workers need none of it
+
+        sized = resized(pixels.permute(0, 3, 1, 2), self.config["preprocess_cfg"])
+        mean, std = self._mean.to(pixels.device), self._std.to(pixels.device)
+        return (sized.float() / 255.0 - mean) / std
+
     @torch.no_grad()
     def embed_tensor(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, 3, h, w) float32 from `preprocess` to (N, E) unit vectors on the model's device."""

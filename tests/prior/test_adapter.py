@@ -159,3 +159,27 @@ def test_the_bundled_prior_lives_in_the_space_of_the_bundled_clip():
     from clipsonic.resources import bundled_path
 
     assert TextPrior.from_folder(bundled_path("priors", "tiny", "prior")).fingerprint == fingerprint_of("tiny")
+
+
+def test_a_prior_keeps_how_many_steps_it_is_sampled_with(texts, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        TextPrior(SHAPE, "toy/abc", sample_steps=5).save(tmp_path)
+    prior = TextPrior.from_folder(tmp_path)
+    assert prior.sample_steps == 5
+    assert torch.equal(prior(texts, generators()), prior(texts, generators(), steps=5))
+    assert not torch.equal(prior(texts, generators()), prior(texts, generators(), steps=12))
+    with pytest.raises(UsageError, match="between 2 and its 12"):
+        TextPrior(SHAPE, "toy/abc", sample_steps=13)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sample_steps": "six"}, {"sample_steps": 0}, {"kind": "magic"}, {"kind": "laion"}, {"fingerprint": 3}]
+)
+def test_a_config_that_says_what_cannot_be_is_damaged(prior, tmp_path, change):
+    prior.save(tmp_path)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    shape = {**config["shape"], "era": "9"} if change.get("kind") == "laion" else config["shape"]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({**config, "shape": shape, **change}))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        TextPrior.from_folder(tmp_path)
