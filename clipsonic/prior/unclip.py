@@ -12,7 +12,7 @@ import torch
 from diffusers.models.transformers.prior_transformer import PriorTransformer, PriorTransformerOutput
 from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 
-from clipsonic.errors import SpecError
+from clipsonic.errors import SpecError, UsageError
 from clipsonic.prior.core import ItemNoise, Spoken, check_steps, refuse_guidance
 from clipsonic.prior.shapes import UnclipShape
 
@@ -79,7 +79,7 @@ class UnclipCore:
         if self.scheduler is not None:
             return check_steps(steps, self.scheduler.config.num_train_timesteps)
         if steps != 1:
-            check_steps(steps, 1)
+            raise UsageError(f"prior steps {steps} are not possible, it answers in one pass: leave them at 1")
         return refuse_guidance(guidance, "it answers in one pass")
 
     def sample(

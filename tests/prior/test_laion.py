@@ -72,6 +72,20 @@ def test_todays_attention_on_the_same_weights_would_be_another_prior(published):
     assert (both[0] * both[1]).sum(1).max() < 0.9
 
 
+@pytest.mark.parametrize(("steps", "guidance"), [(12, 1.0), (5, 2.0)])
+def test_a_prior_of_todays_era_samples_as_todays_package(published, steps, guidance):
+    prior = prior_of(published, era="1.15", guidable=True)
+    text, tokens = REFERENCE["texts"][:1], REFERENCE["tokens"][:1] * REFERENCE["mask"][:1, :, None]
+    noise = ItemNoise([torch.Generator().manual_seed(7)], 1, CPU)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(7)
+        expected = prior.core.diffusion.p_sample_loop(
+            (1, 32), {"text_embed": text, "text_encodings": tokens}, timesteps=steps, cond_scale=guidance
+        )
+        made = prior.core.sample(text, spoken(slice(0, 1)), noise, steps, guidance) / 32**0.5
+    assert torch.equal(made, expected)
+
+
 def test_41_keys_become_the_43_of_today_without_the_13_of_the_schedule(published):
     assert published.num_keys == 41
     assert len(published.state) == 43 - 13
