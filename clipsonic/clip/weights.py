@@ -79,10 +79,14 @@ def save_exactly(path: Path, state: Mapping[str, torch.Tensor], floating: torch.
     """Write safetensors with floating weights of this type, whole; tensors that share memory are written each."""
     from safetensors.torch import save_file
 
-    kept = {
-        key: value.detach().to("cpu", floating if value.is_floating_point() else value.dtype).contiguous().clone()
-        for key, value in state.items()
-    }
+    kept: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
+    for key, value in state.items():
+        type_ = floating if value.is_floating_point() else value.dtype
+        kept[key] = value.detach().to("cpu", type_).contiguous()
+        if kept[key].data_ptr() in places:
+            kept[key] = kept[key].clone()
+        places.add(kept[key].data_ptr())
     with whole_file(path) as temporary:
         save_file(kept, temporary)
 
