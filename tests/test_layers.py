@@ -26,7 +26,7 @@ DOORS = {
     "webdataset": {"shards"},
     "decord": {"ingest"},
     "ray": {"ingest"},
-    "dalle2_pytorch": {"prior/adapter.py"},
+    "dalle2_pytorch": {"prior/dalle2.py"},
     "lightning": {"train"},
     "fsspec": {"remote.py"},
 }

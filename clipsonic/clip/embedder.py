@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from clipsonic.clip.encodings import TextEncodings
 from clipsonic.clip.weights import content_hash, save_weights
 from clipsonic.errors import UsageError
 from clipsonic.files import write_json, write_whole
@@ -118,6 +119,17 @@ class ClipEmbedder:
         """Pictures (H, W, 3) uint8 RGB of any size to (N, 3, h, w) float32, equal to open_clip's transform."""
         return self.normalized(self.resized(pictures))
 
+    def preprocess_on_device(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pictures (N, H, W, 3) uint8 of one size, on any device, to (N, 3, h, w) float32 there.
+
+        As `preprocess`, but for rounding when resizing: at most 2 of 255 levels.
+        """
+        from clipsonic.clip.on_device import resized  # torchvision takes half a second, and workers need none of it
+
+        sized = resized(pixels.permute(0, 3, 1, 2), self.config["preprocess_cfg"])
+        mean, std = self._mean.to(pixels.device), self._std.to(pixels.device)
+        return (sized.float() / 255.0 - mean) / std
+
     @torch.no_grad()
     def embed_tensor(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, 3, h, w) float32 from `preprocess` to (N, E) unit vectors on the model's device."""
@@ -140,6 +152,30 @@ class ClipEmbedder:
             tokens = self.tokenize(list(texts[start : start + batch_size])).to(self.device)
             parts.append(self.model.encode_text(tokens, normalize=True).float().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: Sequence[str]) -> TextEncodings:
+        """What the text tower says of captions, token by token, on the CPU; a longer caption is cut.
+
+        Raises:
+            UsageError: a text tower without CLIP's last norm, whose token states no published prior knows.
+        """
+        tower = getattr(self.model, "text", self.model)
+        if not isinstance(getattr(tower, "ln_final", None), torch.nn.Module):
+            raise UsageError(
+                f"the text tower of {self.config['architecture']} has no token states that a prior could read: "
+                "use a CLIP whose text tower is CLIP's own, or --closer neighbours"
+            )
+        ids = self.tokenize(list(texts)).to(self.device)
+        seen: list[torch.Tensor] = []
+        hook = tower.ln_final.register_forward_hook(lambda _module, _given, states: seen.append(states))
+        try:
+            projected = self.model.encode_text(ids, normalize=False).float().cpu()
+        finally:
+            hook.remove()
+        mask = torch.arange(ids.shape[1]) <= ids.argmax(1, keepdim=True).cpu()  # the end token has the highest number
+        embeds = torch.nn.functional.normalize(projected, dim=-1)
+        return TextEncodings(embeds, projected, seen[0].float().cpu(), mask)
 
     def save(self, folder: str | Path) -> None:
         """Write the folder that `load_clip` reads; the config last, so a folder with a config is complete."""

@@ -13,14 +13,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import pickle
-import socket
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import open_clip
@@ -36,6 +33,7 @@ from safetensors import SafetensorError
 from torchvision.transforms import Compose
 
 from clipsonic.clip.embedder import CARD_FILE, CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, ClipEmbedder
+from clipsonic.clip.hub import PICKLED_FILE, PREFIX, check_resolves, hub_folder
 from clipsonic.clip.weights import load_strictly, read_weights
 from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.resources import bundled_path
@@ -49,7 +47,7 @@ def load_clip(name: str | Path = BUNDLED_NAME, device: str | torch.device = "cpu
 
     Args:
         name: `tiny` (the bundled one); a folder with `open_clip_config.json` and `open_clip_model.safetensors`;
-            `ARCH:TAG` of open_clip, downloaded if need be; or `ARCH:FILE` with weights on disk.
+            `ARCH:TAG` of open_clip or `hf-hub:OWNER/NAME`, downloaded if need be; or `ARCH:FILE` with weights on disk.
 
     Raises:
         UsageError: no such name.
@@ -134,6 +132,8 @@ def _folder_of(name: str | Path) -> Path | None:
     """The folder a name stands for, or None for `ARCH:WEIGHTS`."""
     if str(name) == BUNDLED_NAME:
         return bundled_path("priors", "tiny", "clip")
+    if str(name).startswith(PREFIX):
+        return hub_folder(str(name).removeprefix(PREFIX))
     if Path(name).is_dir():
         return Path(name)
     architecture = str(name).split(":", 1)[0].replace("/", "-")
@@ -143,7 +143,7 @@ def _folder_of(name: str | Path) -> Path | None:
         tags = ", ".join(list_pretrained_tags_by_model(architecture)[:4]) or "none"
         raise UsageError(f"CLIP {str(name)!r} lacks its weights: give {name}:TAG (tags: {tags}, ...) or {name}:FILE")
     raise UsageError(
-        f"CLIP {str(name)!r} is neither {BUNDLED_NAME!r}, nor a folder, nor ARCH:WEIGHTS of open_clip: "
+        f"CLIP {str(name)!r} is neither {BUNDLED_NAME!r}, nor a folder, nor ARCH:WEIGHTS of open_clip, nor {PREFIX}: "
         "give for instance ViT-L-14:openai or a folder with open_clip_config.json"
     )
 
@@ -168,7 +168,7 @@ def _load_folder(folder: Path) -> ClipEmbedder:
     preprocess["size"] = model_cfg["vision_cfg"].get("image_size", 224)
     with torch.random.fork_rng(devices=[]):
         model = _build(model_cfg, architecture)
-    load_strictly(model, read_weights(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE)
+    _take_weights(model, folder, ours="fingerprint" in stored)
     config = {"architecture": architecture, "model_cfg": model_cfg, "preprocess_cfg": preprocess}
     merges, card = folder / MERGES_FILE, folder / CARD_FILE
     embedder = _embedder(
@@ -183,6 +183,16 @@ def _load_folder(folder: Path) -> ClipEmbedder:
             "bring both files again"
         )
     return embedder
+
+
+def _take_weights(model: Any, folder: Path, ours: bool) -> None:
+    """Those of a folder; a publisher's may be pickled, or have the keys of another package."""
+    path = folder / WEIGHTS_FILE
+    if not ours and not path.is_file() and (folder / PICKLED_FILE).is_file():
+        path = folder / PICKLED_FILE
+    elif not path.is_file():
+        ours = True  # says what is missing
+    load_strictly(model, read_weights(path) if ours else _read_published(model, path), path)
 
 
 def _load_published(architecture: str, weights: str) -> ClipEmbedder:
@@ -243,26 +253,13 @@ def _download(architecture: str, tag: str, facts: dict[str, Any]) -> str:
     give = "--clip FOLDER" if hub else f"--clip {architecture}:FILE"
     try:
         if hub:
-            _check_hub_resolves(hub)
+            check_resolves(hub)
         return str(download_pretrained(facts))
     except OSError as error:
         reason = str(error).splitlines()[0][:80]
         raise CheckpointError(
             f"weights {architecture}:{tag} cannot be downloaded ({reason}): bring {what} and give {give}"
         ) from None
-
-
-def _check_hub_resolves(hub: str) -> None:
-    """Fail at once where the hub has no address, since its client would retry for a minute; a cached file passes."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.constants import ENDPOINT
-
-    repository, file_name = os.path.split(hub)
-    names = [file_name] if file_name else [WEIGHTS_FILE, "open_clip_pytorch_model.bin"]
-    cached = any(isinstance(try_to_load_from_cache(repository, name), str) for name in names)
-    proxied = any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"))
-    if not cached and not proxied:
-        socket.getaddrinfo(urlsplit(ENDPOINT).hostname, 443)
 
 
 def _build(model_cfg: dict[str, Any], architecture: str) -> torch.nn.Module:

@@ -7,13 +7,16 @@ rounding to float16) have equal fingerprints wherever they lie. Price: one pass 
 from __future__ import annotations
 
 import hashlib
+import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from clipsonic.errors import CheckpointError
-from clipsonic.files import write_whole
+from clipsonic.files import whole_file, write_whole
 
 _SHOWN = 4
 
@@ -72,6 +75,22 @@ def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
     write_whole(path, save(halved(state)))
 
 
+def save_exactly(path: Path, state: Mapping[str, torch.Tensor], floating: torch.dtype) -> None:
+    """Write safetensors with floating weights of this type, whole; tensors that share memory are written each."""
+    from safetensors.torch import save_file
+
+    kept: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
+    for key, value in state.items():
+        type_ = floating if value.is_floating_point() else value.dtype
+        kept[key] = value.detach().to("cpu", type_).contiguous()
+        if kept[key].data_ptr() in places:
+            kept[key] = kept[key].clone()
+        places.add(kept[key].data_ptr())
+    with whole_file(path) as temporary:
+        save_file(kept, temporary)
+
+
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """Read safetensors.
 
@@ -87,6 +106,33 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"weights {path} cannot be read ({error}): bring the file again") from None
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of any kind as data: safetensors, or a pickle of tensors and plain containers.
+
+    Raises:
+        CheckpointError: missing, damaged, or a pickle that would have to run code to be read.
+    """
+    if path.suffix == ".safetensors":
+        return dict(read_weights(path))
+    if not path.is_file():
+        raise CheckpointError(f"weights {path} are missing: bring the file, or give its path")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path} holds no plain weights ({_first_words(error)}): bring a safetensors file, or a .pth of tensors"
+        ) from None
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not weights by name: bring a safetensors file")
+    return loaded
+
+
+def _first_words(error: BaseException) -> str:
+    """What an unreadable file's error says, as part of a sentence."""
+    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return text[:120].rstrip(" .:")
 
 
 def _listed(what: str, items: list[str]) -> list[str]:

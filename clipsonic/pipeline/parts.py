@@ -7,6 +7,7 @@ the pipeline's folder, that over what is bundled. Price: the first use of a part
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.prior.closer_names import CHOICES, unknown
 from clipsonic.prior.closers import automatic, why_not
+from clipsonic.prior.config import read_facts
+from clipsonic.prior.core import Spoken
 from clipsonic.specs import SegmentSpec
 
 
@@ -103,11 +106,12 @@ class WithParts:
         """Use this text prior, or the one in this folder.
 
         Raises:
-            FingerprintError: it belongs to another CLIP.
+            FingerprintError: it belongs to another CLIP; of a folder this is said before its weights are read.
+            CheckpointError: a folder that is damaged, or is a publisher's own.
         """
-        loaded = TextPrior.from_folder(prior, self._execution_device) if isinstance(prior, str | Path) else prior
-        saved.check_fingerprint("text prior", loaded.fingerprint, self.segment)
-        self._prior = loaded
+        facts = read_facts(Path(prior)) if isinstance(prior, str | Path) else prior
+        saved.check_fingerprint("text prior", facts.fingerprint, self.segment)
+        self._prior = TextPrior.from_folder(prior, self._execution_device) if isinstance(prior, str | Path) else prior
 
     @property
     def bank(self) -> EmbedBank | None:
@@ -147,6 +151,11 @@ class WithParts:
         """The prior and the bank, each loaded only for the closers that need it."""
         prior = self.prior if closer in ("prior", "mean-shift") else None
         return prior, self.bank if closer in ("neighbours", "mean-shift") else None
+
+    def _encodings(self, closer: str, captions: Sequence[str]) -> Spoken | None:
+        """What the prior must know of captions beyond their embeddings; None where that is all it needs."""
+        prior = self.prior if closer == "prior" else None
+        return prior.encodings_of(self.clip, captions) if isinstance(prior, TextPrior) else None
 
     def _closer_name(self, name: str) -> str:
         if name not in CHOICES:

@@ -155,13 +155,15 @@ class ClipSonicPipeline(WithParts, DiffusionPipeline):
         embedded = [item for item in embedded for _ in range(num_sounds)]
         # 4. Close the gap between texts and pictures.
         if kind == "text":
-            embedded = self._close(closer, embedded, generators)
+            captions = [caption for caption in prompts for _ in range(num_sounds)]
+            embedded = self._close(closer, captions, embedded, generators)
         # 5. Make the condition, and what guidance moves away from: nothing, or the negative text.
         condition = asked.condition_of(embedded, pooled=video_tokens == "pooled")
         away = condition.null_like()
         if negative_text is not None:
-            negative = asked.embed("text", [negative_text] * len(generators), self.clip, self.segment)
-            away = asked.condition_of(self._close(closer, negative, generators))
+            captions = [negative_text] * len(generators)
+            negative = asked.embed("text", captions, self.clip, self.segment)
+            away = asked.condition_of(self._close(closer, captions, negative, generators))
         # 6. Denoise.
         x_BMF = self._denoise(noise_BMF, condition, away, scale, steps, generators)
         # 7. Back to log-mel.
@@ -240,10 +242,10 @@ class ClipSonicPipeline(WithParts, DiffusionPipeline):
         return torch.tensor(self.config["mel_mean"]), torch.tensor(self.config["mel_std"])
 
     def _close(
-        self, closer: str, texts: list[asked.Embedded], generators: list[torch.Generator]
+        self, closer: str, captions: list[str], texts: list[asked.Embedded], generators: list[torch.Generator]
     ) -> list[asked.Embedded]:
-        """Picture embeddings for text embeddings, one by one from their own generators."""
-        close = make_closer(closer, *self._closing_parts(closer))
+        """Picture embeddings for captions and their embeddings, one by one from their own generators."""
+        close = make_closer(closer, *self._closing_parts(closer), self._encodings(closer, captions))
         texts_NE = torch.cat([text_1E for text_1E, _ in texts])
         closed_NE = close(texts_NE, [asked.child_generator(generator) for generator in generators]).cpu()
         return [asked.timeless(closed_E) for closed_E in closed_NE]

@@ -6,6 +6,7 @@ Guarantee: unit vectors in, unit vectors out, of the same space; only `prior` us
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch.nn.functional import normalize
@@ -14,6 +15,7 @@ from clipsonic.errors import UsageError
 from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.prior.closer_names import CHOICES, unknown
+from clipsonic.prior.core import Spoken
 
 NUM_NEIGHBOURS = 16
 TEMPERATURE = 0.05
@@ -23,12 +25,15 @@ Generators = Sequence[torch.Generator] | torch.Generator
 Closer = Callable[[torch.Tensor, Generators], torch.Tensor]
 
 
-def make_closer(name: str, prior: TextPrior | None = None, bank: EmbedBank | None = None) -> Closer:
+def make_closer(
+    name: str, prior: TextPrior | None = None, bank: EmbedBank | None = None, encodings: Spoken | None = None
+) -> Closer:
     """The closer of this name: (text embeddings (N, E), generators) -> (N, E) unit vectors.
 
     Args:
         prior: for `prior`; of its pairs `mean-shift` takes the mean text and, without a bank, the mean picture.
         bank: for `neighbours`; pictures of the corpus that the sound model knows.
+        encodings: of the captions that will be closed, for a prior that reads their tokens.
 
     Raises:
         UsageError: an unknown name, or one whose parts are missing.
@@ -40,7 +45,7 @@ def make_closer(name: str, prior: TextPrior | None = None, bank: EmbedBank | Non
     if name == "auto":
         name = automatic(prior is not None, bank is not None)
     if name == "prior" and prior is not None:
-        return prior
+        return prior if encodings is None else partial(prior, encodings=encodings)
     if name == "mean-shift":
         assert prior is not None
         assert prior.means is not None

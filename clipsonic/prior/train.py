@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from clipsonic.errors import TrainingError, UsageError
-from clipsonic.prior.adapter import TextPrior
+from clipsonic.prior.adapter import PriorShape, TextPrior
 from clipsonic.prior.embeds import EmbedPairs
 from clipsonic.resumable import learning_rate_factor
 from clipsonic.seeding import numpy_rng, torch_generator
@@ -48,7 +48,7 @@ def train_prior(prior: TextPrior, pairs: EmbedPairs, settings: PriorTrainSetting
     Raises:
         TrainingError: the loss is no longer finite.
     """
-    network = prior.diffusion.net.train().requires_grad_(True)
+    network = prior.core.network.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(
         network.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
     )
@@ -85,6 +85,7 @@ def _batch(
     generator = torch_generator(settings.seed, "prior.noise", step)
     texts = torch.from_numpy(pairs.captions[rows])
     images = torch.from_numpy(pairs.pictures[pairs.owners[rows]])
+    assert isinstance(prior.shape, PriorShape)
     times = torch.randint(0, prior.shape.num_timesteps, (len(rows),), generator=generator)
     noise = torch.randn(images.shape, generator=generator)
     device = prior.device

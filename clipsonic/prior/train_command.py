@@ -36,6 +36,12 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--depth", type=int, default=4, help="layers of the prior (default: %(default)s)")
     parser.add_argument("--heads", type=int, default=4, help="attention heads of 32 (default: %(default)s)")
     parser.add_argument("--timesteps", type=int, default=100, help="diffusion timesteps (default: %(default)s)")
+    parser.add_argument(
+        "--sample-steps",
+        type=int,
+        metavar="N",
+        help="network calls of a sample, kept with the prior; few are often better (default: all timesteps)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="decides weights, batches and noise (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto (default: %(default)s)")
     return parser

@@ -20,6 +20,7 @@ from clipsonic.clip.train_run import command_line
 from clipsonic.errors import UsageError
 from clipsonic.prior.adapter import PriorShape, TextPrior
 from clipsonic.prior.closers import make_closer
+from clipsonic.prior.core import check_steps
 from clipsonic.prior.embeds import EmbedPairs, embed_pairs
 from clipsonic.prior.train import PriorTrainSettings, judge_closer, nearest_kind_accuracy, train_prior
 from clipsonic.seeding import numpy_rng, seed_for
@@ -31,13 +32,15 @@ def run_training(args: argparse.Namespace) -> dict[str, Any]:
     """Run the command; `args` as its parser makes them."""
     settings = PriorTrainSettings(args.steps, args.batch_size, args.lr, seed=args.seed)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    if args.sample_steps is not None:
+        check_steps(args.sample_steps, args.timesteps)
     clip = load_clip(args.clip, device)
     shape = PriorShape(clip.width, args.depth, args.heads, num_timesteps=args.timesteps)
     out = Path(args.out)
     pairs, val = _pairs(args, clip, out)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(args.seed, "prior.weights"))
-        prior = TextPrior(shape, clip.fingerprint).to(device)
+        prior = TextPrior(shape, clip.fingerprint, sample_steps=args.sample_steps).to(device)
     started = time.monotonic()
     train_prior(prior, pairs, settings)
     minutes = (time.monotonic() - started) / 60.0
@@ -74,14 +77,20 @@ def _pairs(args: argparse.Namespace, clip: ClipEmbedder, out: Path) -> tuple[Emb
     return pairs.take(np.sort(order[count:])), pairs.take(np.sort(order[:count]))
 
 
+def _asked(prior: TextPrior) -> str:
+    return "" if prior.sample_steps is None else f"{prior.sample_steps} of them asked in a sample, "
+
+
 def _card(prior: TextPrior, clip: str, figures: dict[str, float], num_pairs: int, num_val: int, minutes: float) -> str:
     rows = "\n".join(f"| {name} | {value:.3f} |" for name, value in figures.items())
     shape = prior.shape
+    assert isinstance(shape, PriorShape)
     return f"""# A small diffusion prior
 
 From CLIP text embeddings to CLIP image embeddings, in the space `{prior.fingerprint}` (`--clip {clip}`).
 dalle2-pytorch's DiffusionPrior, width {shape.width}, depth {shape.depth}, {shape.heads} heads of {shape.head_width},
-{shape.num_timesteps} timesteps, cosine schedule, x_start prediction, text embedding as condition, no guidance.
+{shape.num_timesteps} timesteps, {_asked(prior)}cosine schedule, x_start prediction, text embedding as condition, no
+guidance.
 Trained from random weights on {num_pairs} pairs in {minutes:.1f} minutes. Licence: Apache-2.0.
 
 Measured on {num_val} pairs that training never saw:

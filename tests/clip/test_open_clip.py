@@ -58,6 +58,24 @@ def test_preprocessing_is_open_clips_transform_bit_for_bit(pictures, mode):
     assert torch.equal(clip.preprocess(pictures), expected)
 
 
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [64, [48, 64]], ids=["square", "wide"])
+@pytest.mark.parametrize("mode", ["squash", "shortest", "longest"])
+def test_preprocessing_on_a_device_differs_from_open_clips_by_rounding_only(mode, size, interpolation):
+    cfg = PreprocessCfg(size=size, resize_mode=mode, interpolation=interpolation, fill_color=30)
+    transform = image_transform_v2(cfg, is_train=False)
+    clip = toy_clip(recipe={**RECIPE, "preprocess_cfg": vars(cfg)})
+    levels = 255.0 * torch.tensor(cfg.std).view(3, 1, 1)  # what one unit of the result is in levels of a pixel
+    rng = np.random.default_rng(1)
+    for height, width in ((120, 160), (64, 64), (33, 95), (301, 200), (20, 30)):
+        smooth = Image.fromarray(rng.integers(0, 256, (height // 6, width // 6, 3), dtype=np.uint8))
+        picture = smooth.resize((width, height), Image.Resampling.BILINEAR)
+        made = clip.preprocess_on_device(torch.from_numpy(np.asarray(picture).copy())[None])[0]
+        expected = transform(picture)
+        assert made.shape == expected.shape
+        assert ((made - expected).abs() * levels).max() < 1.01  # one level
+
+
 def test_embeddings_are_those_of_open_clips_model_called_directly(pictures, folder):
     clip = door.load_clip(folder)
     model = open_clip.CLIP(**clip.config["model_cfg"]).eval()
@@ -173,6 +191,45 @@ def test_without_network_the_files_to_bring_are_named_at_once(monkeypatch):
     with pytest.raises(CheckpointError) as refusal:
         door.load_clip("ViT-L-14:openai")
     for word in (CONFIG_FILE, WEIGHTS_FILE, "vit_large_patch14_clip_224.openai", "--clip FOLDER"):
+        assert word in str(refusal.value)
+
+
+def cached_repository(root, monkeypatch, folder, weights):
+    """A hub's cache as its client leaves it, with a CLIP's config and weights, and no network."""
+    from huggingface_hub import constants
+
+    kept = root / "models--owner--toy"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    (kept / "snapshots" / ("0" * 40)).mkdir(parents=True)
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    published = {key: config[key] for key in ("model_cfg", "preprocess_cfg")}
+    (kept / "snapshots" / ("0" * 40) / CONFIG_FILE).write_text(json.dumps(published))
+    state = {key: value.float() for key, value in load_file(folder / WEIGHTS_FILE).items()}
+    target = kept / "snapshots" / ("0" * 40) / weights
+    save_file(state, target) if weights == WEIGHTS_FILE else torch.save(state, target)
+    for module in ("file_download", "constants"):
+        monkeypatch.setattr(f"huggingface_hub.{module}.HF_HUB_CACHE", str(root), raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS_FILE, "open_clip_pytorch_model.bin"])
+def test_a_repository_of_the_hub_is_a_clip_by_its_name(monkeypatch, tmp_path, folder, weights):
+    cached_repository(tmp_path, monkeypatch, folder, weights)
+    clip = door.load_clip("hf-hub:owner/toy")
+    assert clip.fingerprint.split("/")[1] == door.fingerprint_of(folder).split("/")[1]
+
+
+def test_a_repository_that_cannot_be_had_names_the_files_to_bring(monkeypatch):
+    def no_address(*arguments):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_address)
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(CheckpointError) as refusal:
+        door.load_clip("hf-hub:owner/nowhere")
+    for word in (CONFIG_FILE, WEIGHTS_FILE, "--clip FOLDER"):
         assert word in str(refusal.value)
 
 

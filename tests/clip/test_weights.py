@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from clipsonic.clip.weights import content_hash, halved, load_strictly, read_weights, save_weights
+from clipsonic.clip.weights import (
+    content_hash,
+    halved,
+    load_strictly,
+    read_plain,
+    read_weights,
+    save_exactly,
+    save_weights,
+)
 from clipsonic.errors import CheckpointError
 
 
@@ -66,3 +74,27 @@ def test_a_truncated_file_gets_one_sentence(tmp_path):
         read_weights(path)
     with pytest.raises(CheckpointError, match="missing"):
         read_weights(tmp_path / "none.safetensors")
+
+
+def test_weights_saved_exactly_are_read_back_bit_for_bit_even_where_two_share_memory(tmp_path):
+    shared = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    state = {"a": shared, "b": shared, "count": torch.tensor(7), "turned": shared.T}
+    save_exactly(tmp_path / "w.safetensors", state, torch.float32)
+    back = read_weights(tmp_path / "w.safetensors")
+    assert all(torch.equal(back[key], value) and back[key].dtype == value.dtype for key, value in state.items())
+
+
+def test_plain_weights_are_read_from_a_pickle_and_nothing_else_is(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"w": torch.ones(2)}, path)
+    assert torch.equal(read_plain(path)["w"], torch.ones(2))
+    torch.save(torch.ones(2), path)
+    with pytest.raises(CheckpointError, match="holds a Tensor, not weights by name"):
+        read_plain(path)
+    for data in (b"", b"no pickle", path.read_bytes()[:200]):
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="no plain weights"):
+            read_plain(path)
+    path.unlink()
+    with pytest.raises(CheckpointError, match="missing"):
+        read_plain(path)

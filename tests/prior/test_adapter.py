@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError
-from clipsonic.prior.adapter import CONFIG_FILE, WEIGHTS_FILE, PriorShape, TextPrior, _Noise
+from clipsonic.prior.adapter import CONFIG_FILE, WEIGHTS_FILE, PriorShape, TextPrior
+from clipsonic.prior.core import ItemNoise
 
 SHAPE = PriorShape(width=32, depth=1, heads=2, head_width=16, num_timesteps=12)
 
@@ -16,7 +17,7 @@ def made_prior(seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         prior = TextPrior(SHAPE, "toy/abc")
-    prior.diffusion.eval().requires_grad_(False)
+    prior.core.diffusion.eval().requires_grad_(False)
     return prior
 
 
@@ -36,11 +37,11 @@ def generators(count=3):
 
 @pytest.mark.parametrize("steps", [12, 5, 2])
 def test_samples_are_those_of_the_package_bit_for_bit(prior, texts, steps, capfd):
-    noise = _Noise([torch.Generator().manual_seed(7)], 1, torch.device("cpu"))
-    own = prior._sample(texts[:1], noise, steps) / prior.diffusion.image_embed_scale
+    noise = ItemNoise([torch.Generator().manual_seed(7)], 1, torch.device("cpu"))
+    own = prior.core.sample(texts[:1], None, noise, steps, 1.0) / prior.core.diffusion.image_embed_scale
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
-        package = prior.diffusion.p_sample_loop((1, 32), text_cond={"text_embed": texts[:1]}, timesteps=steps)
+        package = prior.core.diffusion.p_sample_loop((1, 32), text_cond={"text_embed": texts[:1]}, timesteps=steps)
     assert torch.equal(own, package)
 
 
@@ -63,10 +64,10 @@ def test_more_candidates_are_never_farther_from_the_text(prior, texts):
     def likeness(num_candidates):
         return (prior(texts, generators(), num_candidates=num_candidates) * texts).sum(1)
 
-    noise = _Noise(generators(), 4, torch.device("cpu"))
-    drawn = torch.nn.functional.normalize(prior._sample(texts.repeat_interleave(4, 0), noise, None), dim=-1).view(
-        3, 4, -1
-    )
+    noise = ItemNoise(generators(), 4, torch.device("cpu"))
+    drawn = torch.nn.functional.normalize(
+        prior.core.sample(texts.repeat_interleave(4, 0), None, noise, 12, 1.0), dim=-1
+    ).view(3, 4, -1)
     expected = torch.einsum("nce,ne->nc", drawn, texts).max(1).values
     assert (likeness(4) - expected).abs().max() < 1e-6  # the same sums
 
@@ -87,9 +88,9 @@ def test_the_loss_leaves_its_arguments_alone_and_is_the_packages_own(prior, text
     kept, times, noise = images.clone(), torch.tensor([0, 5, 11]), torch.randn(3, 32, generator=generators(1)[0])
     loss = prior.loss(texts, images, times, noise)
     assert torch.equal(images, kept)
-    scheduler = prior.diffusion.noise_scheduler
+    scheduler = prior.core.diffusion.noise_scheduler
     noisy = scheduler.q_sample(images * 32**0.5, times, noise)
-    expected = torch.nn.functional.mse_loss(prior.diffusion.net(noisy, times, text_embed=texts), images * 32**0.5)
+    expected = torch.nn.functional.mse_loss(prior.core.diffusion.net(noisy, times, text_embed=texts), images * 32**0.5)
     assert torch.equal(loss, expected)
 
 
@@ -106,8 +107,8 @@ def test_a_saved_prior_is_read_back_with_equal_samples(prior, texts, tmp_path):
 def test_the_noise_schedule_keeps_full_precision_when_saved(prior, tmp_path):
     prior.save(tmp_path)
     saved, made = TextPrior.from_folder(tmp_path), made_prior()
-    for name, buffer in made.diffusion.noise_scheduler.named_buffers():
-        assert torch.equal(saved.diffusion.noise_scheduler.get_buffer(name), buffer)
+    for name, buffer in made.core.diffusion.noise_scheduler.named_buffers():
+        assert torch.equal(saved.core.diffusion.noise_scheduler.get_buffer(name), buffer)
 
 
 def test_broken_folders_get_one_sentence(prior, tmp_path):
@@ -158,3 +159,27 @@ def test_the_bundled_prior_lives_in_the_space_of_the_bundled_clip():
     from clipsonic.resources import bundled_path
 
     assert TextPrior.from_folder(bundled_path("priors", "tiny", "prior")).fingerprint == fingerprint_of("tiny")
+
+
+def test_a_prior_keeps_how_many_steps_it_is_sampled_with(texts, tmp_path):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        TextPrior(SHAPE, "toy/abc", sample_steps=5).save(tmp_path)
+    prior = TextPrior.from_folder(tmp_path)
+    assert prior.sample_steps == 5
+    assert torch.equal(prior(texts, generators()), prior(texts, generators(), steps=5))
+    assert not torch.equal(prior(texts, generators()), prior(texts, generators(), steps=12))
+    with pytest.raises(UsageError, match="between 2 and its 12"):
+        TextPrior(SHAPE, "toy/abc", sample_steps=13)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sample_steps": "six"}, {"sample_steps": 0}, {"kind": "magic"}, {"kind": "laion"}, {"fingerprint": 3}]
+)
+def test_a_config_that_says_what_cannot_be_is_damaged(prior, tmp_path, change):
+    prior.save(tmp_path)
+    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    shape = {**config["shape"], "era": "9"} if change.get("kind") == "laion" else config["shape"]
+    (tmp_path / CONFIG_FILE).write_text(json.dumps({**config, "shape": shape, **change}))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        TextPrior.from_folder(tmp_path)

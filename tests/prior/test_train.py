@@ -128,7 +128,7 @@ def test_equal_runs_give_equal_weights_and_leave_the_global_random_state_alone()
     train_prior(first, pairs, settings)
     assert torch.equal(torch.rand(2), expected)
     train_prior(second, pairs, settings)
-    for one, other in zip(first.diffusion.state_dict().values(), second.diffusion.state_dict().values(), strict=True):
+    for one, other in zip(*(prior.core.network.state_dict().values() for prior in (first, second)), strict=True):
         assert torch.equal(one, other)
 
 
@@ -164,11 +164,23 @@ def test_a_trained_prior_closes_a_gap_that_zero_shot_cannot():
 
 @pytest.mark.slow
 def test_the_command_writes_a_folder_that_loads_with_a_card_of_its_figures(clip, tmp_path):
-    words = ["--pairs", write_tar(tmp_path / "a.tar", 40), "--out", tmp_path / "prior", "--steps", 3, "--timesteps", 5]
+    words = [
+        "--pairs",
+        write_tar(tmp_path / "a.tar", 40),
+        "--out",
+        tmp_path / "prior",
+        "--steps",
+        3,
+        "--timesteps",
+        5,
+        "--sample-steps",
+        3,
+    ]
     result = run(build_parser("clipsonic train-prior").parse_args([str(word) for word in words]))
     prior = TextPrior.from_folder(tmp_path / "prior")
     assert prior.fingerprint == clip.fingerprint == result["fingerprint"]
     assert f"{result['prior_cosine']:.3f}" in prior.card
+    assert prior.sample_steps == 3
     assert sorted(path.name for path in (tmp_path / "prior").iterdir()) == [
         "card.md",
         "prior.safetensors",
