@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train-clip": ("clipsonic.clip.train_command", "train a small CLIP on pictures and captions"),
     "train-prior": ("clipsonic.prior.train_command", "train a diffusion prior on pictures and captions"),
     "train-vocoder": ("clipsonic.train.vocoder_command", "train a neural vocoder on the sound of a corpus"),
+    "convert": ("clipsonic.convert.command", "turn a published text prior or vocoder into a folder of ours"),
     "generate": ("clipsonic.generate.command", "make a sound from a text, a picture or a video"),
     "evaluate": ("clipsonic.evaluate.command", "judge a model on held-out videos"),
     "doctor": ("clipsonic.doctor.command", "say what this installation has and what is missing"),

@@ -78,12 +78,31 @@ class CorpusSpec(_Spec):
         return tuple((index + 0.5) * seconds / count for index in range(count))
 
 
+_MEL_WORDS = {
+    "mel_scale": ("slaney", "htk"),
+    "mel_norm": ("slaney", "none"),
+    "padding": ("same", "center"),
+    "logarithm": ("ln", "log10"),
+}
+
+
 @dataclass(frozen=True)
 class MelSpec(_Spec):
-    """A mel space: Slaney filterbank on STFT magnitudes, natural log, F = T // hop_length columns.
+    """A mel space: how a wave becomes log-mels, to the last detail, so that equal specs mean equal mels.
 
-    The extraction pads (n_fft - hop_length) / 2 samples by reflection on both sides and does not centre, as HiFi-GAN,
-    BigVGAN and AudioLDM do. `log_floor` is the magnitude below which the log is clamped.
+    The defaults are what HiFi-GAN, BigVGAN and AudioLDM share; a spec saved without the later fields has the defaults.
+
+    Args:
+        sample_rate_hz, n_fft, hop_length: the transform; its Hann window is n_fft long.
+        num_mels, f_min_hz, f_max_hz: the bands.
+        log_floor: mel magnitude below which the logarithm is clamped.
+        mel_scale: `slaney` (Auditory Toolbox) or `htk`.
+        mel_norm: `slaney` (each band has area 1) or `none` (each band has peak 1).
+        padding: `same` reflects (n_fft - hop_length) / 2 samples at each end, so that T samples give T // hop columns;
+            `center` reflects n_fft / 2, so that they give T // hop + 1.
+        logarithm: `ln` or `log10`.
+        power_offset: added to the squared magnitude of a bin before the root.
+        dependent_bands: lets a bank through whose bands say the same as others, as one published space has.
     """
 
     sample_rate_hz: int = 16000
@@ -93,6 +112,12 @@ class MelSpec(_Spec):
     f_min_hz: float = 0.0
     f_max_hz: float = 8000.0
     log_floor: float = 1e-5
+    mel_scale: str = "slaney"
+    mel_norm: str = "slaney"
+    padding: str = "same"
+    logarithm: str = "ln"
+    power_offset: float = 0.0
+    dependent_bands: bool = False
 
     def __post_init__(self) -> None:
         nyquist_hz = self.sample_rate_hz / 2
@@ -107,16 +132,40 @@ class MelSpec(_Spec):
             )
         if self.num_mels < 1 or not 0.0 < self.log_floor < 1.0:
             raise SpecError(f"num_mels {self.num_mels} must be positive and log_floor {self.log_floor} between 0 and 1")
-        rank = _mel_rank(self)
+        self._check_words()
+        rank = self.num_mels if self.dependent_bands else _mel_rank(self)
         if rank < self.num_mels:
             raise SpecError(
                 f"a bank of {self.num_mels} mel filters over n_fft {self.n_fft} has rank {rank}: "
                 "use fewer mels or a longer n_fft"
             )
 
+    def _check_words(self) -> None:
+        for name, choices in _MEL_WORDS.items():
+            if (value := getattr(self, name)) not in choices:
+                raise SpecError(f"{name} {value!r} is unknown: choose one of {', '.join(choices)}")
+        if not 0.0 <= self.power_offset < 1.0:
+            raise SpecError(f"power_offset {self.power_offset} must be from 0 to below 1")
+
+    @property
+    def edge_padding(self) -> int:
+        """Samples reflected at each end of a sound."""
+        return self.n_fft // 2 if self.padding == "center" else (self.n_fft - self.hop_length) // 2
+
     def num_mel_frames(self, num_samples: int) -> int:
         """Columns F of a sound of T samples; the last partial hop is dropped."""
-        return num_samples // self.hop_length
+        return num_samples // self.hop_length + (self.padding == "center")
+
+    def num_samples(self, num_mel_frames: int) -> int:
+        """The fewest samples T that have F columns, which is what a vocoder makes of them."""
+        return (num_mel_frames - (self.padding == "center")) * self.hop_length
+
+    def difference(self, other: MelSpec) -> tuple[str, str]:
+        """What this spec and another have unlike, as each has it: ("hop_length=160", "hop_length=256")."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        unlike = [name for name in mine if mine[name] != theirs[name]]
+        own, others = (", ".join(f"{name}={values[name]}" for name in unlike) for values in (mine, theirs))
+        return own, others
 
 
 @dataclass(frozen=True)
@@ -136,15 +185,16 @@ class SegmentSpec(_Spec):
     fingerprint: str
 
     def __post_init__(self) -> None:
-        if self.num_mel_frames < 1 or self.embed_width < 1:
+        if self.num_samples < 1 or self.embed_width < 1:
             raise SpecError(
                 f"num_mel_frames {self.num_mel_frames} and embed_width {self.embed_width} must both be positive"
+                f"{', and above 1 with centred columns' if self.mel.padding == 'center' else ''}"
             )
 
     @property
     def num_samples(self) -> int:
         """Audio samples T of one segment."""
-        return self.num_mel_frames * self.mel.hop_length
+        return self.mel.num_samples(self.num_mel_frames)
 
     @property
     def seconds(self) -> float:
@@ -158,20 +208,27 @@ class SegmentSpec(_Spec):
         return super().from_dict({**values, "mel": MelSpec.from_dict(mel)} if isinstance(mel, dict) else values)
 
 
-def _hz_to_mel(frequency_hz: float) -> float:
-    """Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz, logarithmic above."""
+def _hz_to_mel(frequency_hz: float, scale: str) -> float:
+    """Slaney's (Auditory Toolbox, 1998), linear below 1 kHz and logarithmic above; or HTK's 2595 log10(1 + f / 700)."""
+    if scale == "htk":
+        return 2595.0 * math.log10(1.0 + frequency_hz / 700.0)
     linear = frequency_hz * 3.0 / 200.0
     return linear if frequency_hz < 1000.0 else 15.0 + 27.0 * math.log(frequency_hz / 1000.0) / math.log(6.4)
 
 
-def _mel_to_hz(mel: float) -> float:
+def _mel_to_hz(mel: float, scale: str) -> float:
+    if scale == "htk":
+        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
     return mel * 200.0 / 3.0 if mel < 15.0 else 1000.0 * math.exp((mel - 15.0) * math.log(6.4) / 27.0)
 
 
 def mel_band_edges_hz(spec: MelSpec) -> list[float]:
     """The num_mels + 2 edges of the triangular filters, in Hz."""
-    low, high = _hz_to_mel(spec.f_min_hz), _hz_to_mel(spec.f_max_hz)
-    return [_mel_to_hz(low + (high - low) * index / (spec.num_mels + 1)) for index in range(spec.num_mels + 2)]
+    low, high = (_hz_to_mel(hz, spec.mel_scale) for hz in (spec.f_min_hz, spec.f_max_hz))
+    return [
+        _mel_to_hz(low + (high - low) * index / (spec.num_mels + 1), spec.mel_scale)
+        for index in range(spec.num_mels + 2)
+    ]
 
 
 def _mel_rank(spec: MelSpec) -> int:

@@ -66,6 +66,8 @@ def test_wrong_usage_exits_with_2(words: list[str]) -> None:
         (["train", "--config", "tiny", "--corpus", "{tmp}/nothing", "--out", "{tmp}/p"], "nothing"),
         (["train", "--config", "tinyy", "--corpus", "{tmp}/nothing", "--out", "{tmp}/p"], "tinyy"),
         (["inspect", "{tmp}/nothing"], "nothing"),
+        (["convert", "vocoder", "{tmp}/nothing", "--out", "{tmp}/v"], "nothing"),
+        (["convert", "scheduler", "{tmp}", "--out", "{tmp}/v"], "scheduler"),
         (["evaluate", "--model", "tiny", "--corpus", "{tmp}/nothing", "--out", "{tmp}/r"], "nothing"),
     ],
 )

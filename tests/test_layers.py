@@ -16,7 +16,7 @@ LAYERS = {
     "audio": 1, "clip": 1, "shards": 1, "diffusion": 1,
     "soundstage": 2, "ingest": 2, "models": 2, "prior": 2,
     "pipeline": 3,
-    "train": 4, "generate": 4,
+    "train": 4, "generate": 4, "convert": 4,
     "evaluate": 5, "demo": 5, "doctor": 5,
     "cli": 6,
 }  # fmt: skip
@@ -27,6 +27,8 @@ DOORS = {
     "decord": {"ingest"},
     "ray": {"ingest"},
     "dalle2_pytorch": {"prior/dalle2.py"},
+    "bigvgan": {"audio/bigvgan.py"},
+    "transformers": {"audio/hifigan.py", "prior"},
     "lightning": {"train"},
     "fsspec": {"remote.py"},
 }

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import makers_published as makers
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from clipsonic.audio.load import load_vocoder
 from clipsonic.audio.vocoder import GriffinLim
 from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
@@ -435,6 +437,50 @@ def test_a_neural_vocoder_goes_along_and_is_found_again(pipeline: ClipSonicPipel
     assert (tmp_path / "again" / "vocoder" / "config.json").is_file()
     loaded.set_vocoder("griffin-lim")
     assert not np.array_equal(loaded(embeds=np.ones(WIDTH)).audios, wave)
+
+
+def test_a_published_vocoder_goes_along_as_safetensors_and_is_found_again(
+    pipeline: ClipSonicPipeline, tmp_path: Path
+) -> None:
+    makers.make_hifigan(tmp_path / "hifigan", {**makers.AUDIOLDM, "model_in_dim": 32, "upsample_rates": [4, 4, 4, 4],
+                                               "upsample_kernel_sizes": [8, 8, 8, 8]})  # fmt: skip
+    makers.edit_config(tmp_path / "hifigan", mel=MEL.to_dict())
+    torch.save(load_file(tmp_path / "hifigan" / "model.safetensors"), tmp_path / "hifigan" / "pytorch_model.bin")
+    (tmp_path / "hifigan" / "model.safetensors").unlink()
+    pipeline.set_vocoder(tmp_path / "hifigan")
+    output = pipeline(embeds=np.ones(WIDTH))
+    expected = load_vocoder(tmp_path / "hifigan")(torch.from_numpy(output.mels))
+    assert np.array_equal(output.audios, expected.numpy())
+    pipeline.save_pretrained(tmp_path / "pipeline")
+    assert sorted(path.name for path in (tmp_path / "pipeline" / "vocoder").iterdir()) == [
+        "card.md", "config.json", "model.safetensors",
+    ]  # fmt: skip
+    loaded = ClipSonicPipeline.from_pretrained(tmp_path / "pipeline")
+    assert np.array_equal(loaded(embeds=np.ones(WIDTH)).audios, output.audios)
+    loaded.save_pretrained(tmp_path / "again")  # loaded, and saved once more
+    assert np.array_equal(
+        ClipSonicPipeline.from_pretrained(tmp_path / "again")(embeds=np.ones(WIDTH)).audios, output.audios
+    )
+
+
+def test_a_published_vocoder_of_another_mel_space_is_refused_with_both(
+    pipeline: ClipSonicPipeline, tmp_path: Path
+) -> None:
+    makers.make_hifigan(tmp_path / "hifigan")
+    with pytest.raises(
+        SpecError, match=r"is for mels with .*num_mels=64.*, the pipeline makes mels with .*num_mels=32"
+    ):
+        pipeline.set_vocoder(tmp_path / "hifigan")
+
+
+def test_a_pipeline_with_centred_columns_makes_one_hop_less_than_columns() -> None:
+    mel = MelSpec(n_fft=512, hop_length=256, num_mels=32, padding="center", logarithm="log10")
+    segment = SegmentSpec(mel, 32, WIDTH, "toy/1")
+    pipeline = ClipSonicPipeline(make_denoiser(), make_scheduler("flow"), segment, [-2.0] * 32, [1.0] * 32)
+    output = pipeline(embeds=np.ones(WIDTH), num_inference_steps=2)
+    assert output.audios.shape == (1, 31 * 256)
+    assert output.mels.shape == (1, 32, 32)
+    assert output.seconds == segment.seconds == 31 * 256 / 16000
 
 
 def test_a_vocoder_folder_that_is_none_or_broken_or_of_another_space_is_refused(

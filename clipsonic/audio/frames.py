@@ -1,7 +1,7 @@
 """Waves cut into the frames that `LogMel` sees, and frames added up to a wave again.
 
 Guarantee: `overlap_add` of windowed frames, divided by that of the squared windows, is the least-squares inverse of
-`analyse`; lengths are exactly F * hop. Pure functions.
+`analyse`; lengths are exactly `spec.num_samples(F)`. Pure functions.
 """
 
 from __future__ import annotations
@@ -10,24 +10,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from clipsonic.audio.mel import edge_padding
 from clipsonic.specs import MelSpec
 
 
 def analyse(wave_BT: Tensor, spec: MelSpec, window: Tensor) -> Tensor:
     """(B, T) to the complex spectra (B, F, n_fft // 2 + 1) of its windowed frames, its ends reflected."""
-    padding = edge_padding(spec)
+    padding = spec.edge_padding
     padded = functional.pad(wave_BT, (padding, padding), mode="reflect")
     spectrum: Tensor = torch.fft.rfft(padded.unfold(1, spec.n_fft, spec.hop_length) * window)
     return spectrum
 
 
-def overlap_add(frames_BFN: Tensor, spec: MelSpec) -> Tensor:
-    """Frames (B, F, n_fft) added up at their places, the reflected ends cut off: (B, F * hop)."""
-    padding, hop = edge_padding(spec), spec.hop_length
-    count, total = frames_BFN.shape[1], spec.n_fft + (frames_BFN.shape[1] - 1) * hop
-    if spec.n_fft % hop:
-        added_B11T = functional.fold(frames_BFN.transpose(1, 2), (1, total), (1, spec.n_fft), stride=(1, hop))
+def overlap_add(frames_BFN: Tensor, padding: int, hop: int) -> Tensor:
+    """Frames (B, F, n_fft) added up at their places, `padding` samples cut off at each end: (B, T)."""
+    count, n_fft = frames_BFN.shape[1:]
+    total = n_fft + (count - 1) * hop
+    if n_fft % hop:
+        added_B11T = functional.fold(frames_BFN.transpose(1, 2), (1, total), (1, n_fft), stride=(1, hop))
         return added_B11T[:, 0, 0, padding : total - padding]
     pieces = frames_BFN.unflatten(2, (-1, hop)).unbind(dim=2)  # a tenth of fold's time
     added_BPH = frames_BFN.new_zeros(len(frames_BFN), count + len(pieces) - 1, hop)

@@ -1,11 +1,13 @@
 """Waves to log-mel pictures, in the mel space a `MelSpec` names.
 
-Guarantee: the filterbank is librosa's (Slaney scale, area norm) and the framing is that of HiFi-GAN, BigVGAN and
-AudioLDM, so vocoders published for that space fit. Price: one FFT of `n_fft` points per hop; the last partial hop
-is dropped.
+Guarantee: the filterbank is librosa's (torchaudio's for HTK bands of peak 1), framing, offset and logarithm are the
+spec's, so the mels are the publisher's within float32 rounding (`spaces.py` names the published ones). Price: one FFT
+of `n_fft` points per hop; the last partial hop is dropped.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -19,21 +21,23 @@ _LEAST_POWER = 1e-20
 
 
 def mel_filterbank(spec: MelSpec) -> Tensor:
-    """Triangular filters (M, n_fft // 2 + 1), float32, each scaled by 2 / its bandwidth in Hz (Slaney's area norm)."""
+    """Triangular filters (M, n_fft // 2 + 1), float32, scaled by 2 / bandwidth in Hz for Slaney's area norm."""
     edges_hz = np.array(mel_band_edges_hz(spec))
     bins_hz = np.arange(spec.n_fft // 2 + 1) * spec.sample_rate_hz / spec.n_fft
     low, centre, high = edges_hz[:-2, None], edges_hz[1:-1, None], edges_hz[2:, None]
     triangles = np.maximum(0.0, np.minimum((bins_hz - low) / (centre - low), (high - bins_hz) / (high - centre)))
+    if spec.mel_norm == "none":
+        return torch.from_numpy(triangles).to(torch.float32)
     return torch.from_numpy(triangles * 2.0 / (high - low)).to(torch.float32)
 
 
-def edge_padding(spec: MelSpec) -> int:
-    """Samples reflected at each end, so that T samples give exactly T // hop columns."""
-    return (spec.n_fft - spec.hop_length) // 2
+def natural_log(log_mel: Tensor, spec: MelSpec) -> Tensor:
+    """Log-mels of this space as natural logarithms; those that are stay the same tensor."""
+    return log_mel if spec.logarithm == "ln" else log_mel * math.log(10.0)
 
 
 class LogMel(nn.Module):
-    """Wave to natural-log mel magnitudes; parameter-free, its buffers are not saved (they follow from the spec).
+    """Wave to log-mel magnitudes; parameter-free, its buffers are not saved (they follow from the spec).
 
     Args:
         spec: the mel space.
@@ -49,14 +53,14 @@ class LogMel(nn.Module):
         self.register_buffer("window", torch.hann_window(spec.n_fft), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
-        """wave (B, T) in [-1, 1] to (B, M, F) float32, F = T // hop; magnitudes are clamped at `log_floor`.
+        """wave (B, T) in [-1, 1] to (B, M, F) float32, F = spec.num_mel_frames(T), clamped at `log_floor`.
 
         Computed in float32 even under autocast: bfloat16 would move quiet bands by whole decibels.
 
         Raises:
             SpecError: the sound is too short to be reflected at its ends, or not (B, T).
         """
-        spec, padding = self.spec, edge_padding(self.spec)
+        spec, padding = self.spec, self.spec.edge_padding
         if wave.ndim != 2 or wave.shape[1] <= padding:
             raise SpecError(
                 f"sound of shape {tuple(wave.shape)} must be (B, T) with T above {padding} samples, "
@@ -70,6 +74,9 @@ class LogMel(nn.Module):
             # on the CPU torch.abs of a complex tensor takes a third of the whole extraction, this a tenth
             real, imaginary = torch.view_as_real(spectrum).unbind(-1)
             power = torch.addcmul(real * real, imaginary, imaginary)
-            if power.requires_grad:  # the root's slope at 0 is infinite, and silence has bins of exactly 0
+            if spec.power_offset:
+                power = power + spec.power_offset
+            elif power.requires_grad:  # the root's slope at 0 is infinite, and silence has bins of exactly 0
                 power = power.clamp_min(_LEAST_POWER)
-            return (self.filterbank @ power.sqrt()).clamp_min(spec.log_floor).log()
+            mel = (self.filterbank @ power.sqrt()).clamp_min(spec.log_floor)
+            return mel.log() if spec.logarithm == "ln" else mel.log10()

@@ -23,7 +23,7 @@ from clipsonic.specs import MelSpec, mel_band_edges_hz
 
 _TICKS_HZ = (16000, 8000, 4000, 2000, 1000, 500, 200, 100)
 _LOUDEST_DB, _QUIETEST_DB = 20.0, -80.0
-_DB_PER_NAT = 20.0 / np.log(10.0)
+_DB_PER_UNIT = {"ln": 20.0 / np.log(10.0), "log10": 20.0}
 
 
 def spectrogram_png(log_mel: npt.ArrayLike, spec: MelSpec, title: str | None = None) -> bytes:
@@ -40,7 +40,7 @@ def spectrogram_png(log_mel: npt.ArrayLike, spec: MelSpec, title: str | None = N
     axes = figure.add_subplot()
     seconds = mel.shape[1] * spec.hop_length / spec.sample_rate_hz
     picture = axes.imshow(
-        mel * _DB_PER_NAT,
+        mel * _DB_PER_UNIT[spec.logarithm],
         origin="lower",
         aspect="auto",
         cmap="magma",

@@ -2,8 +2,8 @@
 
 Beyond Vocos, the wave is led back to the mel it was asked for: its spectrum is taken again, each bin scaled by what its
 bands lack, and inverted, a round as in Griffin-Lim that starts from learned phases and is trained through.
-Guarantee: deterministic, exactly F * hop samples in [-1, 1] (scaled down where louder, not clipped), a batch gives
-what its items give alone; the mel space is part of the config, so weights never meet mels of another.
+Guarantee: deterministic, exactly `spec.num_samples(F)` samples in [-1, 1] (scaled down where louder, not clipped), a
+batch gives what its items give alone; the mel space is part of the config, so weights never meet mels of another.
 Price: it knows the kind of sound it was trained on; about 10 ms of one core per second of sound at the default size,
 and 3 ms per round.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsonic.audio.frames import analyse, overlap_add
-from clipsonic.audio.mel import edge_padding, mel_filterbank
+from clipsonic.audio.mel import mel_filterbank, natural_log
 from clipsonic.errors import SpecError
 from clipsonic.specs import MelSpec
 
@@ -38,7 +38,7 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
     is the mel spread over the bins of its bands, so that it begins near the truth.
 
     Args:
-        sample_rate_hz, n_fft, hop_length, num_mels, f_min_hz, f_max_hz, log_floor: the mel space, as in `MelSpec`.
+        sample_rate_hz to log_floor, mel_scale to dependent_bands: the mel space, as in `MelSpec`.
         width: channels of the blocks.
         hidden: channels inside a block.
         depth: number of blocks; a column sees 3 * (depth + 1) columns to each side.
@@ -67,9 +67,18 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         hidden: int = 576,
         depth: int = 6,
         rounds: int = 0,
+        mel_scale: str = "slaney",
+        mel_norm: str = "slaney",
+        padding: str = "same",
+        logarithm: str = "ln",
+        power_offset: float = 0.0,
+        dependent_bands: bool = False,
     ) -> None:
         super().__init__()
-        self.spec = MelSpec(sample_rate_hz, n_fft, hop_length, num_mels, f_min_hz, f_max_hz, log_floor)
+        self.spec = MelSpec(
+            sample_rate_hz, n_fft, hop_length, num_mels, f_min_hz, f_max_hz, log_floor,
+            mel_scale, mel_norm, padding, logarithm, power_offset, dependent_bands,
+        )  # fmt: skip
         if rounds < 0:
             raise SpecError(f"rounds {rounds} must be 0 or more: change it")
         self.rounds, bins = rounds, n_fft // 2 + 1
@@ -85,7 +94,7 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """log_mel (B, M, F) to waves (B, F * hop) float32 in [-1, 1].
+        """log_mel (B, M, F) to waves (B, T) float32 in [-1, 1].
 
         Raises:
             SpecError: not (B, M, F), or no column.
@@ -97,15 +106,16 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         return wave_BT / wave_BT.abs().amax(dim=1, keepdim=True).clamp_min(1.0)
 
     def wave(self, log_mel_BMF: Tensor) -> Tensor:
-        """log_mel (B, M, F) to waves (B, F * hop) that may leave [-1, 1], as training needs them."""
+        """log_mel (B, M, F) to waves (B, T) that may leave [-1, 1], as training needs them."""
+        log_mel_BMF = natural_log(log_mel_BMF, self.spec)
         wave_BT = self.inverse_stft(self.spectrum(log_mel_BMF))
-        if wave_BT.shape[1] > edge_padding(self.spec):
+        if wave_BT.shape[1] > self.spec.edge_padding:
             for _ in range(self.rounds):
                 wave_BT = self._toward(log_mel_BMF, wave_BT)
         return wave_BT
 
     def spectrum(self, log_mel_BMF: Tensor) -> Tensor:
-        """The complex spectrum (B, F, n_fft // 2 + 1) of each column, complex64."""
+        """The complex spectrum (B, F, n_fft // 2 + 1) of each column of natural-log mels, complex64."""
         dtype = self.columns_in.weight.dtype
         h_BWF = self.columns_in(((log_mel_BMF - _LOG_CENTRE) / _LOG_SPREAD).to(dtype))
         h_BFW = self.norm_in(h_BWF.transpose(1, 2))
@@ -126,10 +136,11 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         return self.inverse_stft(torch.view_as_complex(parts_BFK2 * gain_BFK[..., None]))
 
     def inverse_stft(self, spectrum_BFK: Tensor) -> Tensor:
-        """Least-squares inverse of columns framed as `LogMel` does, (B, F * hop)."""
+        """Least-squares inverse of columns framed as `LogMel` does, (B, T)."""
         frames_BFN = torch.fft.irfft(spectrum_BFK, n=self.spec.n_fft) * self.window
         squares_1FN = self.window.square().expand(1, frames_BFN.shape[1], -1)
-        return overlap_add(frames_BFN, self.spec) / overlap_add(squares_1FN, self.spec).clamp_min(1e-11)
+        edge, hop = self.spec.edge_padding, self.spec.hop_length
+        return overlap_add(frames_BFN, edge, hop) / overlap_add(squares_1FN, edge, hop).clamp_min(1e-11)
 
 
 class ConvNeXtBlock(nn.Module):
@@ -139,12 +150,13 @@ class ConvNeXtBlock(nn.Module):
         width: channels.
         hidden: channels of the MLP.
         first_scale: what the block's answer is multiplied with before training.
+        epsilon: of the normalisation.
     """
 
-    def __init__(self, width: int, hidden: int, first_scale: float) -> None:
+    def __init__(self, width: int, hidden: int, first_scale: float, epsilon: float = 1e-5) -> None:
         super().__init__()
         self.near = nn.Conv1d(width, width, _KERNEL, padding=_KERNEL // 2, groups=width)
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, eps=epsilon)
         self.mlp_in = nn.Linear(width, hidden)
         self.mlp_out = nn.Linear(hidden, width)
         self.scale = nn.Parameter(torch.full((width,), first_scale))

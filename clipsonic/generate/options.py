@@ -46,7 +46,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         help="from a text's embedding to a picture's (default: the prior if there is one, else neighbours)",
     )
     add("--prior", metavar="FOLDER", help="a text prior instead of the pipeline's own")
-    add("--vocoder", metavar="NAME", help="griffin-lim, or a vocoder folder (default: the pipeline's own)")
+    add(
+        "--vocoder",
+        metavar="NAME",
+        help="griffin-lim, or a vocoder's folder or hub id, ours or published (default: the pipeline's own)",
+    )
     add("--negative-text", metavar="T", help="what to move away from")
     add("--steps", type=int, metavar="N", help="solver steps (default: the model's)")
     add(

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from clipsonic.clip.embedder import CONFIG_FILE as CLIP_CONFIG
@@ -129,29 +128,10 @@ def vocoder_of_space(spec: MelSpec) -> Path | None:
     folder = bundled_root() / "priors" / "tiny" / "vocoder"
     try:
         config = json.loads((folder / _VOCODER_CONFIG).read_text(encoding="utf-8"))
-        same = all(config[name] == value for name, value in spec.to_dict().items())
-    except (OSError, ValueError, KeyError):
+        found = MelSpec(**{name: config[name] for name in spec.to_dict() if name in config})
+    except (OSError, ValueError, TypeError, SpecError):
         return None
-    return folder if same else None
-
-
-def load_vocoder(folder: Path) -> Any:
-    """The vocoder that `clipsonic train-vocoder` wrote there, in float32.
-
-    Raises:
-        UsageError: there is none.
-        CheckpointError: a folder that is damaged, or has other weights than its config says.
-    """
-    from clipsonic.audio.vocos import Vocos
-
-    if not (folder / _VOCODER_CONFIG).is_file():
-        raise UsageError(f"vocoder {folder} does not exist: give griffin-lim or what clipsonic train-vocoder wrote")
-    try:
-        vocoder = Vocos.from_pretrained(str(folder), torch_dtype=torch.float32, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"vocoder {folder} cannot be loaded ({first_line(error)}): bring it again") from None
-    check_weights(vocoder, folder)
-    return vocoder.eval().requires_grad_(False)
+    return folder if found == spec else None
 
 
 def check_parts(denoiser: Any, spec: SegmentSpec, mel_mean: Sequence[float], mel_std: Sequence[float]) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from clipsonic.audio.load import find_vocoder, load_vocoder
+from clipsonic.audio.published import PublishedVocoder
 from clipsonic.audio.vocoder import GriffinLim, Vocoder
 from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
@@ -51,29 +53,34 @@ class WithParts:
         """
         if self._vocoder is None:
             folder = self._part("vocoder")
-            self.vocoder = GriffinLim(self.segment.mel) if folder is None else saved.load_vocoder(folder)
+            self.vocoder = GriffinLim(self.segment.mel) if folder is None else load_vocoder(folder)
         assert self._vocoder is not None
         return self._vocoder
 
     @vocoder.setter
     def vocoder(self, vocoder: Vocoder) -> None:
         if vocoder.spec != self.segment.mel:
+            its, ours = vocoder.spec.difference(self.segment.mel)
             raise SpecError(
-                f"the vocoder is for {vocoder.spec}, the pipeline makes {self.segment.mel}: take one for that"
+                f"the vocoder is for mels with {its}, the pipeline makes mels with {ours}: take a vocoder for those, "
+                "or train a pipeline with the overlay of the vocoder's family"
             )
         if isinstance(vocoder, torch.nn.Module):
             vocoder.to(self._execution_device)
         self._vocoder = vocoder
 
     def set_vocoder(self, name: str | Path) -> None:
-        """Use `griffin-lim`, or the vocoder in this folder.
+        """Use `griffin-lim`, or the vocoder in this folder or of this hub id, ours or a published one.
 
         Raises:
-            UsageError: no such folder.
-            CheckpointError: a folder that is damaged.
+            UsageError: no such folder, or a package that it needs is not installed.
+            CheckpointError: a folder that is damaged, of an unknown kind, or cannot be downloaded.
             SpecError: a vocoder of another mel space.
         """
-        self.vocoder = GriffinLim(self.segment.mel) if name == "griffin-lim" else saved.load_vocoder(Path(name))
+        if name == "griffin-lim":
+            self.vocoder = GriffinLim(self.segment.mel)
+        else:
+            self.vocoder = load_vocoder(find_vocoder(name))
 
     @property
     def clip(self) -> ClipEmbedder:
@@ -168,7 +175,7 @@ class WithParts:
         """Write or copy every part there is; a published CLIP stays a name in the config."""
         for name in ("clip", "prior", "bank", "vocoder"):
             given, source = getattr(self, f"_{name}"), self._part(name)
-            if isinstance(given, Vocos):
+            if isinstance(given, Vocos | PublishedVocoder):
                 given.save_pretrained(folder / name)
             elif isinstance(given, TextPrior | ClipEmbedder | EmbedBank) and not self._is_published(name):
                 given.save(folder / name)

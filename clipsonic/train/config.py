@@ -103,7 +103,15 @@ class SegmentConfig:
         num_mels: mel bins M.
         f_min_hz: lower end of the mel range.
         f_max_hz: upper end of the mel range.
-        num_mel_frames: mel columns F of one segment; F * hop_length / sample_rate_hz is its length in seconds.
+        log_floor: mel magnitude below which the logarithm is clamped.
+        mel_scale: slaney or htk.
+        mel_norm: slaney (each band has area 1) or none (each band has peak 1).
+        padding: same (T // hop_length columns of T samples) or center (one more).
+        logarithm: ln or log10.
+        power_offset: added to the squared magnitude of a bin before the root.
+        dependent_bands: lets a bank through whose bands say the same as others.
+        num_mel_frames: mel columns F of one segment; F * hop_length / sample_rate_hz is its length in seconds
+            (with centred columns F - 1).
     """
 
     sample_rate_hz: int = 16000
@@ -112,6 +120,13 @@ class SegmentConfig:
     num_mels: int = 64
     f_min_hz: float = 0.0
     f_max_hz: float = 8000.0
+    log_floor: float = 1e-5
+    mel_scale: str = "slaney"
+    mel_norm: str = "slaney"
+    padding: str = "same"
+    logarithm: str = "ln"
+    power_offset: float = 0.0
+    dependent_bands: bool = False
     num_mel_frames: int = 256
 
     def spec(self, embed_width: int, fingerprint: str) -> SegmentSpec:

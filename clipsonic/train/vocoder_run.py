@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
+from clipsonic.audio.load import find_vocoder, load_vocoder
 from clipsonic.audio.vocos import Vocos
+from clipsonic.errors import UsageError
 from clipsonic.files import write_whole
-from clipsonic.pipeline.folder import load_vocoder
 from clipsonic.resumable import CHECKPOINT_FILE
 from clipsonic.seeding import seed_for
 from clipsonic.train.vocoder import VocoderSettings, VocoderTrainer
@@ -60,9 +61,12 @@ def vocoder_from(folder: str, rounds: int) -> Vocos:
     """The vocoder in this folder, in float32, to be trained on.
 
     Raises:
-        CheckpointError: there is none, or it is damaged.
+        UsageError: there is none, or it is a published one.
+        CheckpointError: it is damaged.
     """
-    saved = load_vocoder(Path(folder))
+    saved = load_vocoder(find_vocoder(folder))
+    if not isinstance(saved, Vocos):
+        raise UsageError(f"--init {folder} is a published vocoder: give one that clipsonic train-vocoder wrote")
     vocoder: Vocos = Vocos(**{**_facts_of(saved), "rounds": rounds})
     vocoder.load_state_dict(saved.float().state_dict())
     return vocoder.requires_grad_(True)

@@ -1,13 +1,20 @@
 """The neural vocoder: its inverse transform is exact, its first guess is near, its shapes and weights keep."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from clipsonic.audio.frames import analyse
 from clipsonic.audio.mel import LogMel
+from clipsonic.audio.spaces import MEL_SPACES
+from clipsonic.audio.vocoder import GriffinLim
 from clipsonic.audio.vocos import Vocos
 from clipsonic.errors import SpecError
+from clipsonic.resources import bundled_path
 from clipsonic.seeding import torch_generator
+from clipsonic.specs import MelSpec
 
 SMALL = {"n_fft": 256, "hop_length": 64, "num_mels": 20, "width": 16, "hidden": 32, "depth": 2}
 
@@ -92,3 +99,33 @@ def test_saved_and_reloaded_it_sounds_the_same(tmp_path):
 def test_what_is_no_mel_of_its_space_is_refused(shape):
     with pytest.raises(SpecError, match=r"must be \(B, 20, F\)"):
         small()(torch.zeros(shape))
+
+
+@torch.no_grad()
+def test_griffin_lim_and_the_bundled_vocoder_sound_as_before_there_were_other_spaces():
+    saved = np.load(Path(__file__).parent / "data" / "before.npz")
+    mel = torch.from_numpy(saved["mel"])
+    bundled = Vocos.from_pretrained(bundled_path("priors", "tiny", "vocoder"), torch_dtype=torch.float32).eval()
+    assert bundled.spec == MelSpec()
+    # 0 on the machine that saved them; other FFTs round otherwise, and the projections carry that on
+    np.testing.assert_allclose(bundled(mel).numpy(), saved["vocos"], atol=1e-4)
+    np.testing.assert_allclose(GriffinLim(MelSpec(), num_iterations=4)(mel).numpy(), saved["griffin_lim"], atol=1e-3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["vocos-24khz", "speecht5"])
+def test_our_own_vocoder_can_be_of_a_published_space(name, tmp_path):
+    spec = MEL_SPACES[name]
+    torch.manual_seed(0)
+    vocoder = Vocos(**spec.to_dict(), width=16, hidden=32, depth=1, rounds=1).eval()
+    mel = LogMel(spec)(0.1 * noise(1, spec.num_samples(12)))
+    assert vocoder(mel).shape == (1, spec.num_samples(12))
+    vocoder.save_pretrained(tmp_path)
+    assert Vocos.from_pretrained(tmp_path).spec == spec
+    led, plain = (
+        (LogMel(spec)(Vocos(**spec.to_dict(), width=16, hidden=32, depth=1, rounds=rounds).eval()(mel)) - mel)
+        .abs()
+        .mean()
+        for rounds in (3, 0)
+    )
+    assert led < 0.5 * plain  # its rounds know this space's padding, bands and logarithm

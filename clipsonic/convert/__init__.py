@@ -1,0 +1,1 @@
+"""Published weights into folders of ours: text priors and vocoders."""
