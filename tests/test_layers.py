@@ -28,6 +28,7 @@ DOORS = {
     "ray": {"ingest"},
     "dalle2_pytorch": {"prior/adapter.py"},
     "lightning": {"train"},
+    "peft": {"models/lowrank.py"},
 }
 
 
