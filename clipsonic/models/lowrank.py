@@ -7,6 +7,7 @@ bit for bit; two adapters share no weight. Price: two small products per layer w
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def add_adapter(network: nn.Module, shape: LowRank, name: str, seed: int = 0) ->
     alpha: Any = shape.alpha  # peft takes any number and says int
     config = LoraConfig(r=shape.rank, lora_alpha=alpha, target_modules=pattern, lora_dropout=0.0, bias="none")
     frozen = {weight: weight.requires_grad for weight in network.parameters()}
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # a second adapter is meant
         torch.manual_seed(seed)
         inject_adapter_in_model(config, network, adapter_name=name)
     for weight, learns in frozen.items():  # peft freezes all that is not its own

@@ -44,6 +44,7 @@ class Adapter:
         weights: A and B of each layer, as `adapter_weights` gives them.
         weight: how strongly it acts unless told otherwise; 1 is as trained.
         steps: of a few-step adapter, the most network calls it was trained for; 0 for any other.
+        flow_shift: of a few-step adapter, how much these lean to high noise.
     """
 
     shape: LowRank
@@ -52,12 +53,13 @@ class Adapter:
     weights: Mapping[str, Tensor]
     weight: float = 1.0
     steps: int = 0
+    flow_shift: float = 1.0
 
     @classmethod
-    def taken_from(cls, network: nn.Module, name: str, shape: LowRank, *, steps: int = 0) -> Self:
+    def taken_from(cls, network: nn.Module, name: str, shape: LowRank) -> Self:
         """The adapter of that name on the network, with its weights as they are now."""
         copied = {key: value.detach().cpu().clone() for key, value in adapter_weights(network, name).items()}
-        return cls(shape, network_facts(network), base_hash(network), copied, steps=steps)
+        return cls(shape, network_facts(network), base_hash(network), copied)
 
     def put_on(self, network: nn.Module, name: str, where: str | Path) -> None:
         """Add it to the network, turned off like all others there; `where` it came from is for refusals.
@@ -86,7 +88,8 @@ class Adapter:
         save_weights(folder / WEIGHTS_FILE, self.weights)
         write_json(folder / CONFIG_FILE, facts)
         if self.steps:
-            write_json(folder / SAMPLING_FILE, {"num_inference_steps": self.steps, "guidance_scale": 1.0})
+            sampling = {"num_inference_steps": self.steps, "guidance_scale": 1.0, "flow_shift": self.flow_shift}
+            write_json(folder / SAMPLING_FILE, sampling)
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
@@ -101,12 +104,19 @@ class Adapter:
         try:
             facts = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             shape = LowRank(int(facts["rank"]), float(facts["alpha"]), tuple(facts["modules"]))
-            sampling = folder / SAMPLING_FILE
-            steps = json.loads(sampling.read_text(encoding="utf-8"))["num_inference_steps"] if sampling.is_file() else 0
+            sampling = _sampling(folder / SAMPLING_FILE)
             network, base, weight = dict(facts["network"]), str(facts["base"]), float(facts.get("weight", 1.0))
         except (OSError, ValueError, KeyError, TypeError, SpecError) as error:
             raise CheckpointError(f"adapter {folder} is damaged ({error}): bring it again") from None
-        return cls(shape, network, base, read_weights(folder / WEIGHTS_FILE), weight, int(steps))
+        return cls(shape, network, base, read_weights(folder / WEIGHTS_FILE), weight, *sampling)
+
+
+def _sampling(path: Path) -> tuple[int, float]:
+    """Steps and shift of a few-step adapter; 0 and 1 where the file is missing."""
+    if not path.is_file():
+        return 0, 1.0
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return int(values["num_inference_steps"]), float(values["flow_shift"])
 
 
 def inside(folder: Path, *names: str) -> Path:

@@ -12,11 +12,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.models.lowrank import remove_adapter, use_adapters
 from clipsonic.pipeline.adapter_folder import ADAPTER, CONFIG_FILE, FEW_STEPS, Adapter, inside
-
-_EULER = "FlowMatchEulerDiscreteScheduler"
 
 
 class WithAdapters:
@@ -106,7 +105,7 @@ class WithAdapters:
         """From now on make sounds in so many calls of the network, without guidance; None is as without.
 
         Raises:
-            UsageError: no whole number from 1 to what the adapter was trained for, no adapter, or another solver.
+            UsageError: no whole number from 1 to what the adapter was trained for, or no adapter.
         """
         if steps is None:
             self._few_steps = None
@@ -116,8 +115,6 @@ class WithAdapters:
         assert self._few is not None
         if not 1 <= steps <= self._few.steps:
             raise UsageError(f"few steps {steps} must be a whole number from 1 to {self._few.steps}: give one of these")
-        if (solver := type(self.scheduler).__name__) != _EULER:
-            raise UsageError(f"few steps were learned for {_EULER}, the scheduler is {solver}: set that one first")
         self._few_steps = steps
         return self._use()
 
@@ -130,6 +127,13 @@ class WithAdapters:
     def default_steps(self) -> int:
         """Solver steps of a call that names none."""
         return int(self.config["num_inference_steps"] if self._few_steps is None else self._few_steps)
+
+    @property
+    def solver(self) -> Any:
+        """The scheduler that a call uses: the pipeline's, or the one that few steps were learned with."""
+        if self._few_steps is None or self._few is None:
+            return self.scheduler
+        return make_scheduler("flow", flow_shift=self._few.flow_shift)
 
     @property
     def default_guidance(self) -> float:

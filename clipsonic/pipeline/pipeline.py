@@ -261,9 +261,9 @@ class ClipSonicPipeline(WithAdapters, WithParts, DiffusionPipeline):
         """The solver's walk from noise to a mel, in the model's space."""
         device = self._execution_device
         denoise = guided_in_one_batch(self.denoiser, condition.to(device), away.to(device), scale)
-        with self.progress_bar(total=num_network_steps(self.scheduler, steps)) as bar:
+        with self.progress_bar(total=num_network_steps(self.solver, steps)) as bar:
             return sample(
-                denoise, self.scheduler, noise_BMF.to(device), steps,
+                denoise, self.solver, noise_BMF.to(device), steps,
                 generators=generators, observer=lambda *_: bar.update(),
             )  # fmt: skip
 

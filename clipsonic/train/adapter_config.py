@@ -49,6 +49,7 @@ class DistillConfig:
         steps: the most calls it shall need; 0 for an ordinary adapter.
         teacher_steps: calls of the network without the adapter from noise to sound, a multiple of steps.
         teacher_guidance: guidance of these; none is the pipeline's own.
+        flow_shift: how much the steps of both lean to high noise; none is as the pipeline's scheduler has it.
         whole_share: weight of the whole way from noise to sound, in one call; the rest goes to one step of the others.
         bank_share: share of samples that see a picture of the pipeline's bank instead of the corpus's frames.
     """
@@ -56,6 +57,7 @@ class DistillConfig:
     steps: int = 0
     teacher_steps: int = 8
     teacher_guidance: float | None = None
+    flow_shift: float | None = None
     whole_share: float = 0.5
     bank_share: float = 0.25
 
@@ -64,6 +66,7 @@ class DistillConfig:
         for name in ("whole_share", "bank_share"):
             value = getattr(self, name)
             _require(0.0 <= value <= 1.0, f"distill.{name}", value, "from 0 to 1")
+        _require(self.flow_shift is None or self.flow_shift > 0.0, "distill.flow_shift", self.flow_shift, "above 0")
         if self.steps:
             multiple = self.teacher_steps >= 1 and self.teacher_steps % self.steps == 0
             _require(multiple, "distill.teacher_steps", self.teacher_steps, f"a multiple of the {self.steps} steps")

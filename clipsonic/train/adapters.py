@@ -6,6 +6,7 @@ still flow through the whole network; with `adapter.keep` a step costs twice as 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,11 @@ def save_adapted(module: AdapterModule, bank: EmbedBank, out: Path) -> None:
     module.ema.to("cpu")
     pipeline, how = module.pipeline, module.config
     with module.averaged():
-        found = Adapter.taken_from(module.denoiser, ADAPTER, module.shape, steps=how.distill.steps)
+        found = Adapter.taken_from(module.denoiser, ADAPTER, module.shape)
         merged = merged_weights(module.denoiser)
     remove_adapter(module.denoiser, ADAPTER)
+    if how.distill.steps:
+        found = replace(found, steps=how.distill.steps, flow_shift=flow_shift_of(module))
     if how.adapter.merge:
         module.denoiser.load_state_dict(merged, strict=True)
     else:
@@ -173,6 +176,12 @@ def save_adapted(module: AdapterModule, bank: EmbedBank, out: Path) -> None:
         pipeline.card = None
         pipeline.set_bank(_joined(bank, pipeline.bank))
     pipeline.save_pretrained(out)
+
+
+def flow_shift_of(module: AdapterModule) -> float:
+    """How much the few steps lean to high noise: as the config says, else as the pipeline's scheduler does."""
+    asked = module.config.distill.flow_shift
+    return float(module.pipeline.scheduler.config.get("shift", 1.0)) if asked is None else asked
 
 
 def _joined(new: EmbedBank, old: EmbedBank | None) -> EmbedBank:

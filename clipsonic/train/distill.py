@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from clipsonic.diffusion.sampling import levels, sample
+from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.models.conditioner import Condition
 from clipsonic.models.lowrank import adapters_off
 from clipsonic.pipeline.pipeline import guided_in_one_batch
 from clipsonic.seeding import torch_generator
-from clipsonic.train.adapters import AdapterModule
+from clipsonic.train.adapters import AdapterModule, flow_shift_of
 from clipsonic.train.condition import draw_condition
 
 
@@ -37,7 +38,7 @@ class DistillModule(AdapterModule):
         path_KBMF = self.teacher_path(torch.randn(shape, generator=generator, device=self.device), condition)
         start_2B, end_2B = self._jumps(len(condition), generator)
         item_2B = torch.arange(len(condition), device=self.device).repeat(2)
-        t_K = levels(self.pipeline.scheduler, self.config.distill.steps).to(self.device)
+        t_K = levels(self.solver, self.config.distill.steps).to(self.device)
         target = velocity(path_KBMF[start_2B, item_2B], path_KBMF[end_2B, item_2B], t_K[start_2B], t_K[end_2B])
         timestep_2B = self.objective.timestep(t_K[start_2B])
         said = self.denoiser(path_KBMF[start_2B, item_2B], timestep_2B, Condition.cat([condition, condition]))
@@ -57,8 +58,13 @@ class DistillModule(AdapterModule):
                 states.append(x_BMF.clone())
 
         with adapters_off(self.denoiser):
-            sample(denoise, self.pipeline.scheduler, noise_BMF, how.teacher_steps, observer=remember)
+            sample(denoise, self.solver, noise_BMF, how.teacher_steps, observer=remember)
         return torch.stack(states)
+
+    @property
+    def solver(self) -> Any:
+        """The scheduler of teacher and adapter: Euler, with the shift of `flow_shift_of`."""
+        return make_scheduler("flow", flow_shift=flow_shift_of(self))
 
     def _jumps(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Levels (2 B,) to start from and to end at: first each item's whole way, then one step not from pure noise.

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from clipsonic.errors import SpecError, UsageError
 from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.pipeline.adapter_folder import network_facts
 from clipsonic.specs import SegmentSpec
-from clipsonic.train.adapters import AdapterModule
+from clipsonic.train.adapters import AdapterModule, own_weights_only
 from clipsonic.train.checkpoints import differences
 from clipsonic.train.clock import Clock
 from clipsonic.train.config import TrainConfig
@@ -73,19 +74,18 @@ def adapter_module(
 
 
 def _from_pipeline(config: TrainConfig, segment: SegmentSpec, init: str) -> SoundModule:
-    pipeline = ClipSonicPipeline.from_pretrained(init)
+    pipeline = own_weights_only(ClipSonicPipeline.from_pretrained(init))
     mean, std = pipeline.mel_statistics
     module = SoundModule(config, segment, mean, std, Clock(config.run))
     there, now = _facts(pipeline.denoiser, pipeline.segment), _facts(module.denoiser, segment)
     new_parts = {name: now[name] for name in _NEW_PARTS if now.get(name) and not there.get(name)}
     if differing := differences({**there, **new_parts}, now):
         raise SpecError(f"--init {init} is another model ({differing}): train with its config, on a corpus of its CLIP")
-    weights = pipeline.denoiser.float().state_dict()
+    weights = pipeline.denoiser.state_dict()
     module.start_from({**module.denoiser.state_dict(), **weights} if new_parts else weights)
     return module
 
 
 def _facts(denoiser: Any, segment: SegmentSpec) -> dict[str, Any]:
     """All that decides whether weights of one fit the other."""
-    config = {name: value for name, value in dict(denoiser.config).items() if not name.startswith("_")}
-    return {"network": type(denoiser).__name__, **config, "segment": segment.to_dict()}
+    return {**network_facts(denoiser), "segment": segment.to_dict()}
