@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_refused() -> None:
     network = make("dit")
     with pytest.raises(SpecError, match="no linear layer of DiT1D has one of nothing in its path"):
         add_adapter(network, LowRank(2, 2.0, ("nothing",)), "one")
-    with pytest.raises(SpecError, match="an adapter of rank 0 and alpha 1.0 is none"):
+    with pytest.raises(SpecError, match=r"an adapter of rank 0 and alpha 1\.0 is none"):
         LowRank(0, 1.0)
     add_adapter(network, SHAPE, "one")
     with pytest.raises(CheckpointError, match="weights here do not fit their config"):

@@ -57,9 +57,7 @@ def off_the_truth(pipeline: ClipSonicPipeline, corpus: Path) -> float:
     loader = SegmentLoader(corpus, pipeline.segment, 2, 0, random_crop=False)
     batch = next(iter(loader.one_pass()))
     truth = LogMel(pipeline.segment.mel)(batch["wave"]).numpy()
-    made = pipeline(
-        embeds=batch["frames"].numpy(), num_inference_steps=8, guidance_scale=1.0, output_type="mel"
-    ).mels
+    made = pipeline(embeds=batch["frames"].numpy(), num_inference_steps=8, guidance_scale=1.0, output_type="mel").mels
     return float(np.abs(made - truth).mean())
 
 
