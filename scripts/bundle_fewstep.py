@@ -3,8 +3,8 @@
     python scripts/bundle_fewstep.py PIPELINE REPORT... [--bank N]
 
 PIPELINE is what `clipsonic train --config tiny --config long --config adapter --config fewstep --init tiny` wrote, each
-REPORT a folder of `clipsonic evaluate --model PIPELINE --few-steps N`. An adapter that was trained on other weights than
-the bundled ones is refused. `--bank N` keeps N pictures of the bundled bank, if the bundle would be too large otherwise.
+REPORT a folder of `clipsonic evaluate --model PIPELINE --few-steps N`. An adapter that was trained on other weights
+than the bundled ones is refused. `--bank N` keeps N pictures of the bundled bank, if the bundle is too large otherwise.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def paragraph(found: Adapter, reports: list[dict[str, Any]]) -> str:
     count = sum(weight.numel() for weight in found.weights.values())
     measured = "; ".join(f"{report['steps']}: {figures(report)}" for report in reports)
     return (
-        f"**Few steps.** `fewstep/`: an adapter of rank {found.shape.rank} ({count / 1e6:.2f} M weights in float16) that makes a\n"
-        f"sound in {found.steps} calls of the network or fewer, without guidance (`--few-steps N`). By calls, from a picture:\n"
+        f"**Few steps.** `fewstep/`: an adapter of rank {found.shape.rank} ({count / 1e6:.2f} M weights, float16) for\n"
+        f"1 to {found.steps} calls of the network, without guidance (`--few-steps N`). By calls, from one picture:\n"
         f"{measured}."
     )
 
