@@ -31,6 +31,7 @@ DOORS = {
     "transformers": {"audio/hifigan.py", "prior"},
     "lightning": {"train"},
     "fsspec": {"remote.py"},
+    "peft": {"models/lowrank.py"},
 }
 
 

@@ -68,6 +68,12 @@ def num_network_steps(scheduler: Any, num_inference_steps: int) -> int:
     return len(_solver(scheduler, num_inference_steps, torch.device("cpu"))[1])
 
 
+def levels(scheduler: Any, num_inference_steps: int) -> Tensor:
+    """The noise levels t that `sample` walks through with a flow scheduler, (steps + 1,) float32, from 1 to 0."""
+    sigmas: Tensor = _solver(scheduler, num_inference_steps, torch.device("cpu"))[0].sigmas
+    return sigmas.float()
+
+
 def _solver(scheduler: Any, num_inference_steps: int, device: torch.device) -> tuple[Any, Tensor]:
     """A private copy with its timesteps set.
 

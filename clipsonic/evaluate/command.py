@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
-from clipsonic.options import command_parser
+from clipsonic.options import add_few_steps, check_few_steps, command_parser
 from clipsonic.prior.closer_names import CLOSERS
 
 _EXAMPLE = """example:
@@ -36,6 +36,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         "--num-others", type=int, metavar="N", help="fewer of the rendered scenes for videos and texts (default: all)"
     )
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's)")
+    add_few_steps(parser)
     parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale (default: the model's)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything drawn (default: 0)")
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="sounds per call (default: 32)")
@@ -94,6 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         command=command_line(args),
     )
     pipeline = ClipSonicPipeline.from_pretrained(args.model)
+    pipeline.set_few_steps(args.few_steps)
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]  # each row has a bar of its own
     result = evaluate(pipeline, options)
     paths = write_report(args.out, result)
@@ -129,6 +131,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(
                 f"--{name.replace('_', '-')} {value} is below {least}: give a whole number from {least} up"
             )
+    check_few_steps(args)
     if args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out {args.out} is a file: give a folder")
     if args.videos is not None and not args.videos.is_dir():

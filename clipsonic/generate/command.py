@@ -99,6 +99,7 @@ def load_pipeline(args: argparse.Namespace) -> ClipSonicPipeline:
         pipeline.set_prior(args.prior)
     if args.vocoder is not None:
         pipeline.set_vocoder(args.vocoder)
+    pipeline.set_few_steps(args.few_steps)
     return pipeline
 
 

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from clipsonic.errors import UsageError
-from clipsonic.options import command_parser
+from clipsonic.options import add_few_steps, check_few_steps, command_parser
 from clipsonic.prior.closer_names import CHOICES, unknown
 
 PROMPTS = ("text", "image", "video", "embeds")
@@ -53,6 +53,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     )
     add("--negative-text", metavar="T", help="what to move away from")
     add("--steps", type=int, metavar="N", help="solver steps (default: the model's)")
+    add_few_steps(parser)
     add(
         "--guidance",
         type=float,
@@ -91,6 +92,7 @@ def check_options(args: argparse.Namespace) -> str:
     if args.spectrogram is not None and Path(args.spectrogram).suffix.lower() != ".png":
         raise UsageError(f"--spectrogram {args.spectrogram} must end in .png")
     check_closer(args)
+    check_few_steps(args)
     if args.num_sounds < 1:
         raise UsageError(f"--num-sounds {args.num_sounds} must be at least 1")
     if args.start_s != 0.0 and given[0] != "video":

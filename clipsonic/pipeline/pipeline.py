@@ -23,8 +23,10 @@ from clipsonic.diffusion.objective import DenoiseFn, check_scheduler
 from clipsonic.diffusion.sampling import initial_noise, num_network_steps, sample
 from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.models.conditioner import Condition
+from clipsonic.models.lowrank import without_adapters
 from clipsonic.pipeline import folder as saved
 from clipsonic.pipeline import prompts as asked
+from clipsonic.pipeline.adapters import WithAdapters
 from clipsonic.pipeline.card import default_card
 from clipsonic.pipeline.parts import WithParts
 from clipsonic.pipeline.share import push
@@ -53,7 +55,7 @@ class AudioPipelineOutput(BaseOutput):
     embeds: Any = None
 
 
-class ClipSonicPipeline(WithParts, DiffusionPipeline):
+class ClipSonicPipeline(WithAdapters, WithParts, DiffusionPipeline):
     """A denoiser of mels with its scheduler, CLIP, text prior and vocoder.
 
     Args:
@@ -140,8 +142,8 @@ class ClipSonicPipeline(WithParts, DiffusionPipeline):
         """
         # 1. Check the call.
         kind, prompts = asked.the_prompts(text=text, image=image, video=video, frames=frames, embeds=embeds)
-        steps = self.config["num_inference_steps"] if num_inference_steps is None else num_inference_steps
-        scale = self.config["guidance_scale"] if guidance_scale is None else guidance_scale
+        steps = self.default_steps if num_inference_steps is None else num_inference_steps
+        scale = self.default_guidance if guidance_scale is None else guidance_scale
         asked.check_options(scale, negative_text, video_tokens, output_type)
         check_scheduler(self.scheduler, self.denoiser.config.prediction_type)
         num_samples = asked.samples_of(duration_s, self.segment)
@@ -199,6 +201,7 @@ class ClipSonicPipeline(WithParts, DiffusionPipeline):
         if "denoiser" not in kwargs:
             saved.check_weights(pipeline.denoiser, folder / "denoiser", kwargs.get("variant"))
         pipeline._folder, pipeline.card = folder, saved.read_card(folder)
+        pipeline._load_own_adapter()
         return pipeline
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:  # type: ignore[override]
@@ -211,10 +214,12 @@ class ClipSonicPipeline(WithParts, DiffusionPipeline):
             raise UsageError(
                 "save_pretrained(push_to_hub=True) is not possible: call pipeline.push_to_hub('OWNER/NAME')"
             )
-        with saved.written_whole(Path(save_directory)) as folder:
+        with saved.written_whole(Path(save_directory)) as folder, without_adapters(self.denoiser):
             super().save_pretrained(folder, **{**kwargs, "safe_serialization": True})
             (folder / saved.CARD_FILE).write_text(self.card or default_card(self), encoding="utf-8")
             self._save_parts(folder)
+            self._save_adapters(folder)
+        self._remove_stale(Path(save_directory))
 
     def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
         """Upload the pipeline's folder, parts and card included, to the repository OWNER/NAME; returns its address.
@@ -270,9 +275,9 @@ class ClipSonicPipeline(WithParts, DiffusionPipeline):
         """The solver's walk from noise to a mel, in the model's space."""
         device = self._execution_device
         denoise = guided_in_one_batch(self.denoiser, condition.to(device), away.to(device), scale)
-        with self.progress_bar(total=num_network_steps(self.scheduler, steps)) as bar:
+        with self.progress_bar(total=num_network_steps(self.solver, steps)) as bar:
             return sample(
-                denoise, self.scheduler, noise_BMF.to(device), steps,
+                denoise, self.solver, noise_BMF.to(device), steps,
                 generators=generators, observer=lambda *_: bar.update(),
             )  # fmt: skip
 

@@ -128,6 +128,7 @@ def _identity(config: dict[str, Any], segment: dict[str, Any]) -> dict[str, Any]
         "model": {"kind": kind, kind: config["model"][kind]},
         "objective": {"prediction_type": config["objective"]["prediction_type"]},
         "segment": segment,
+        **{name: config[name] for name in ("adapter", "distill") if config.get("adapter", {}).get("rank")},
     }
 
 

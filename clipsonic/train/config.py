@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from clipsonic.errors import UsageError
 from clipsonic.specs import MelSpec, SegmentSpec
+from clipsonic.train.adapter_config import AdapterConfig, DistillConfig, check_together
 
 
 def _require(rule: bool, name: str, value: object, must: str) -> None:
@@ -322,6 +323,8 @@ class TrainConfig:
         ema: the averaged weights
         data: how the corpus is read
         run: how long, how often, on what
+        adapter: a low-rank adapter instead of the network
+        distill: an adapter that makes few steps do
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -332,8 +335,11 @@ class TrainConfig:
     ema: EmaConfig = field(default_factory=EmaConfig)
     data: DataConfig = field(default_factory=DataConfig)
     run: RunConfig = field(default_factory=RunConfig)
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
 
     def __post_init__(self) -> None:
+        check_together(self.adapter, self.distill, self.objective.prediction_type)
         ranks = self.run.devices * self.run.nodes
         size = self.optim.batch_size
         _require(size % ranks == 0, "optim.batch_size", size, f"a multiple of the {ranks} devices")

@@ -57,7 +57,7 @@ class SoundModule(lightning.LightningModule):
         self.log_mel = LogMel(segment.mel)
         self.register_buffer("mel_mean", mel_mean.clone())
         self.register_buffer("mel_std", mel_std.clone())
-        self.ema = EMAModel(self.denoiser.parameters(), decay=config.ema.decay, foreach=True)
+        self.begin_averaging()
         self.guard = FiniteGuard()
         self.stream: dict[str, Any] = {}
         self.num_steps_before = 0
@@ -67,7 +67,15 @@ class SoundModule(lightning.LightningModule):
     def start_from(self, weights: dict[str, Tensor]) -> None:
         """Begin with these weights of the denoiser; the averaged ones begin there too."""
         self.denoiser.load_state_dict(weights, strict=True)
-        self.ema = EMAModel(self.denoiser.parameters(), decay=self.config.ema.decay, foreach=True)
+        self.begin_averaging()
+
+    def trained(self) -> list[torch.nn.Parameter]:
+        """The weights that learn: all of the denoiser's, or its adapter's."""
+        return [weight for weight in self.denoiser.parameters() if weight.requires_grad]
+
+    def begin_averaging(self) -> None:
+        """The averaged weights are those of now."""
+        self.ema = EMAModel(self.trained(), decay=self.config.ema.decay, foreach=True)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
@@ -124,12 +132,12 @@ class SoundModule(lightning.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(self.config.optim, step, self.clock.progress(step))
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.ema.step(self.denoiser.parameters())
+        self.ema.step(self.trained())
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
         """Refuse losses that are not finite, then clip the gradient's norm."""
         self.guard.check()
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), self.config.optim.grad_clip)
+        self.grad_norm = torch.nn.utils.clip_grad_norm_(self.trained(), self.config.optim.grad_clip)
         self.guard.watch("gradient", self.grad_norm, self._keys)
         if self.device.type != "cuda":
             self.guard.check()
@@ -141,13 +149,13 @@ class SoundModule(lightning.LightningModule):
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the network has its averaged weights and is in evaluation mode."""
-        self.ema.store(self.denoiser.parameters())
-        self.ema.copy_to(self.denoiser.parameters())
+        self.ema.store(self.trained())
+        self.ema.copy_to(self.trained())
         self.denoiser.eval()
         try:
             yield
         finally:
-            self.ema.restore(self.denoiser.parameters())
+            self.ema.restore(self.trained())
             self.denoiser.train()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -55,8 +55,9 @@ def make_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW
     """AdamW (Loshchilov and Hutter 2017, arXiv 1711.05101); only matrices of linear and convolution layers decay."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
     matrices = {id(module.weight) for module in network.modules() if isinstance(module, kinds)}
-    decayed = [weight for weight in network.parameters() if id(weight) in matrices]
-    others = [weight for weight in network.parameters() if id(weight) not in matrices]
+    learning = [weight for weight in network.parameters() if weight.requires_grad]
+    decayed = [weight for weight in learning if id(weight) in matrices]
+    others = [weight for weight in learning if id(weight) not in matrices]
     optimizer = torch.optim.AdamW([{"params": decayed}, {"params": others}], lr=config.lr, fused=True)
     set_options(optimizer, config)
     return optimizer

@@ -12,6 +12,7 @@ from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.files import write_json
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.prior.bank import EmbedBank
+from clipsonic.train.adapters import AdapterModule, save_adapted
 from clipsonic.train.module import SoundModule
 
 REPORT_NAME = "training.json"
@@ -19,6 +20,8 @@ REPORT_NAME = "training.json"
 
 def save_pipeline(module: SoundModule, clip_name: str, bank: EmbedBank, out: Path) -> None:
     """Write the averaged weights and the bank as a pipeline folder; the module ends on the CPU."""
+    if isinstance(module, AdapterModule):
+        return save_adapted(module, bank, out)
     module.cpu()
     module.ema.to("cpu")
     with module.averaged():
@@ -32,7 +35,7 @@ def save_pipeline(module: SoundModule, clip_name: str, bank: EmbedBank, out: Pat
             guidance_scale=module.config.condition.guidance_scale,
         )
         pipeline.set_bank(bank)
-        pipeline.save_pretrained(out)
+        return pipeline.save_pretrained(out)
 
 
 def write_report(

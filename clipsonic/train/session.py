@@ -30,7 +30,7 @@ from clipsonic.train.logbook import Logbook, drop_events
 from clipsonic.train.module import STATE_KEY, SoundModule
 from clipsonic.train.preview import Preview
 from clipsonic.train.result import save_pipeline, write_report
-from clipsonic.train.start import new_module
+from clipsonic.train.start import adapter_module, new_module
 
 LOGS_NAME = "logs"
 
@@ -42,7 +42,7 @@ def train(
     resume: str = "auto",
     init: str | None = None,
 ) -> dict[str, Any]:
-    """Train, write the pipeline folder, and say what came of it; `init` is only for a run that is not continued.
+    """Train, write the pipeline folder, and say what came of it; `init` is for a new run, and for any of an adapter.
 
     Args:
         corpus: a folder or an address, or several of them that are mixed.
@@ -61,7 +61,10 @@ def train(
     data = open_data(corpora, segment, config)
     if start is None:
         drop_events(out / LOGS_NAME)
-    module = new_module(config, segment, data, init) if start is None else _continued(start, config, segment, data)
+    if start is None:
+        module = new_module(config, segment, data, init)
+    else:
+        module = _continued(start, config, segment, data, init)
     ending = Ending()
     logbook = Logbook(out / LOGS_NAME, config.run.log_every)
     validation = Validation(data.val_batches, config.run.val_every, logbook.write)
@@ -90,7 +93,9 @@ def _fit(trainer: lightning.Trainer, module: SoundModule, data: TrainData, start
         raise SystemExit(0)
 
 
-def _continued(start: Path, config: TrainConfig, segment: SegmentSpec, data: TrainData) -> SoundModule:
+def _continued(
+    start: Path, config: TrainConfig, segment: SegmentSpec, data: TrainData, init: str | None
+) -> SoundModule:
     """The module as it must be for Lightning to load `start` into it, and the loader at its place."""
     checkpoint = read_checkpoint(start)
     check_same_model(checkpoint, start, config, segment)
@@ -101,7 +106,10 @@ def _continued(start: Path, config: TrainConfig, segment: SegmentSpec, data: Tra
         data.notes.append("the corpus is another one than at the checkpoint: its records are read from the beginning")
     data.notes.append(f"continuing from step {checkpoint['global_step']} ({start})")
     clock = Clock(config.run, state["clock"])
-    module = SoundModule(config, segment, weights["mel_mean"], weights["mel_std"], clock)
+    if config.adapter.rank:
+        module: SoundModule = adapter_module(config, segment, init, clock, weights)
+    else:
+        module = SoundModule(config, segment, weights["mel_mean"], weights["mel_std"], clock)
     module.num_steps_before = int(checkpoint["global_step"])
     module.stream = data.loader.state_dict()
     return module

@@ -12,14 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipsonic.errors import SpecError
+from clipsonic.errors import SpecError, UsageError
 from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.pipeline.adapter_folder import network_facts
 from clipsonic.specs import SegmentSpec
+from clipsonic.train.adapters import AdapterModule, own_weights_only
 from clipsonic.train.checkpoints import differences
 from clipsonic.train.clock import Clock
 from clipsonic.train.config import TrainConfig
 from clipsonic.train.data import TrainData, mel_statistics
+from clipsonic.train.distill import DistillModule
 from clipsonic.train.module import SoundModule
+from clipsonic.train.network import make_denoiser
 
 _NEW_PARTS = ("fine_attention", "fine_beat")
 """What may be there in the run and not in the pipeline, since it changes nothing before it is trained."""
@@ -36,7 +40,10 @@ def new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData, init:
     Raises:
         SpecError: the denoiser (parts that begin as the identity aside) or segment is not the config's and corpus's.
     """
-    if init is None:
+    if config.adapter.rank:
+        module: SoundModule = adapter_module(config, segment, init, Clock(config.run))
+        data.notes.append(f"an adapter of {sum(weight.numel() for weight in module.trained())} weights on {init}")
+    elif init is None:
         module = SoundModule(config, segment, *mel_statistics(data.loader), Clock(config.run))
     else:
         module = _from_pipeline(config, segment, init)
@@ -45,8 +52,29 @@ def new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData, init:
     return module
 
 
-def _from_pipeline(config: TrainConfig, segment: SegmentSpec, init: str) -> SoundModule:
+def adapter_module(
+    config: TrainConfig, segment: SegmentSpec, init: str | None, clock: Clock, saved: dict[str, Tensor] | None = None
+) -> AdapterModule:
+    """A module that trains an adapter on a pipeline; `saved` are the tensors of the checkpoint that it goes on from.
+
+    Raises:
+        UsageError: no pipeline.
+        SpecError: its denoiser or segment is not the config's and the corpus's.
+    """
+    if init is None:
+        raise UsageError(
+            f"adapter.rank {config.adapter.rank} trains an adapter on a pipeline: name it with --init, also to continue"
+        )
     pipeline = ClipSonicPipeline.from_pretrained(init)
+    network = make_denoiser(config.model, config.objective.prediction_type, segment, config.run.seed)
+    if differing := differences(_facts(pipeline.denoiser, pipeline.segment), _facts(network, segment)):
+        raise SpecError(f"--init {init} is another model ({differing}): train with its config, on a corpus of its CLIP")
+    kind = DistillModule if config.distill.steps else AdapterModule
+    return kind(config, segment, pipeline, clock, saved)
+
+
+def _from_pipeline(config: TrainConfig, segment: SegmentSpec, init: str) -> SoundModule:
+    pipeline = own_weights_only(ClipSonicPipeline.from_pretrained(init))
     mean, std = pipeline.mel_statistics
     module = SoundModule(config, segment, mean, std, Clock(config.run))
     there, now = _facts(pipeline.denoiser, pipeline.segment), _facts(module.denoiser, segment)
@@ -76,5 +104,4 @@ def _silent(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _facts(denoiser: Any, segment: SegmentSpec) -> dict[str, Any]:
     """All that decides whether weights of one fit the other."""
-    config = {name: value for name, value in dict(denoiser.config).items() if not name.startswith("_")}
-    return {"network": type(denoiser).__name__, **config, "segment": segment.to_dict()}
+    return {**network_facts(denoiser), "segment": segment.to_dict()}
