@@ -8,11 +8,9 @@ Price: about 0.1 s of one core for a video of 7 s at 160x120 and 15 fps.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +27,7 @@ from clipsonic.soundstage.kinds import KINDS
 from clipsonic.soundstage.manifest import MANIFEST_NAME, manifest_entry, write_manifest
 from clipsonic.soundstage.scene import Scene, Split, draw_scene
 from clipsonic.soundstage.synth import synthesize
+from clipsonic.soundstage.workers import in_workers
 
 _WORLD_NAME = "soundstage.json"
 
@@ -173,23 +172,7 @@ def _settle(folder: Path, world: World, num_videos: int) -> None:
 def _rendered(world: World, folder: Path, indices: list[int], workers: int) -> Iterator[int]:
     """Render these files, in this process or in fresh ones, and report each index when it is done."""
     work = partial(_render_file, world, folder)
-    if workers == 1 or len(indices) < 4:
-        yield from map(work, indices)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
-        try:
-            yield from pool.map(work, indices, chunksize=4)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _one_thread() -> None:
-    """Each process draws with one thread: the processes already fill the cores."""
-    import cv2
-
-    cv2.setNumThreads(1)
+    yield from in_workers(work, indices, 1 if len(indices) < 4 else workers, chunksize=4)
 
 
 def _render_file(world: World, folder: Path, index: int) -> int:

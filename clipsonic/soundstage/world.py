@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import io
 import json
-import multiprocessing
 import os
 import sys
 import tarfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +23,7 @@ from tqdm import tqdm
 from clipsonic.errors import UsageError
 from clipsonic.files import write_whole
 from clipsonic.soundstage.stills import Picture, WorldSplit, draw_picture
+from clipsonic.soundstage.workers import in_workers
 
 __all__ = ["Picture", "WorldSplit", "draw_picture", "write_pairs"]
 
@@ -126,21 +125,7 @@ def _settle(folder: Path, plan: _Plan) -> None:
 def _written(plan: _Plan, folder: Path, numbers: list[int], workers: int) -> Iterator[int]:
     """Write these shards, in this process or in fresh ones, and report each number when it is done."""
     work = partial(_write_shard, plan, folder)
-    if workers == 1 or len(numbers) < 2:
-        yield from map(work, numbers)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(numbers)), mp_context=context, initializer=_one_thread) as pool:
-        try:
-            yield from pool.map(work, numbers)
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _one_thread() -> None:
-    """Each process draws with one thread: the processes already fill the cores."""
-    cv2.setNumThreads(1)
+    yield from in_workers(work, numbers, max(1, min(workers, len(numbers))))
 
 
 def _write_shard(plan: _Plan, folder: Path, number: int) -> int:

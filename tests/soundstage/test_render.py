@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 
 from clipsonic.cli import main
@@ -151,3 +156,27 @@ def test_the_command_renders_and_reports_as_json(tmp_path: Path, capsys: pytest.
         == 0
     )
     assert json.loads(capsys.readouterr().out)["videos"] == 1
+
+
+@pytest.mark.slow
+def test_workers_end_when_the_command_is_killed(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "clipsonic.cli", "soundstage", "--out", str(tmp_path / "v"), "--num-videos", "5000"]
+    command = subprocess.Popen([*words, "--workers", "2"], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: len(list((tmp_path / "v").glob("*.mp4"))) > 8)
+        workers = [
+            child for child in psutil.Process(command.pid).children() if "spawn_main" in " ".join(child.cmdline())
+        ]
+        assert len(workers) == 2
+    finally:
+        command.kill()
+        command.wait(timeout=30)
+    until(lambda: not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers))
+
+
+def until(is_so: Callable[[], bool], seconds: float = 90.0) -> None:
+    """Wait for it."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
