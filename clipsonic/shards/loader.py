@@ -31,6 +31,7 @@ from clipsonic.shards.stream import Stream
 from clipsonic.specs import SegmentSpec
 
 Batch = dict[str, Any]
+_HANDY_SHARDS = 32
 
 
 class SegmentLoader:
@@ -52,6 +53,7 @@ class SegmentLoader:
         num_workers: threads that make batches ahead; 0 makes them when asked. Never changes a batch.
         random_crop: False takes the first seconds of every record.
         cache_mb: memory for decoded records, in MiB.
+        few_shards: shuffle shard by shard what must be fetched, for a look at some records.
 
     Raises:
         CorpusError: no usable record, or a damaged corpus.
@@ -77,6 +79,7 @@ class SegmentLoader:
         drop_duplicates: bool = False,
         random_crop: bool = True,
         cache_mb: float = 1024,
+        few_shards: bool = False,
     ) -> None:
         self._store = RecordStore(corpora, cache_mb)
         choice = choose(
@@ -84,7 +87,8 @@ class SegmentLoader:
             drop_silent=drop_silent, drop_duplicates=drop_duplicates,
         )  # fmt: skip
         self.records, self.report = choice.records, choice.report
-        self._stream = Stream(self.records, seed, choice.weights, self._store.bytes_to_fetch, self._store.window_bytes)
+        window_bytes = 1 if few_shards else self._store.window_bytes
+        self._stream = Stream(self.records, seed, choice.weights, self._store.bytes_to_fetch, window_bytes)
         self.segment, self.seed, self.num_workers, self.random_crop = segment, seed, num_workers, random_crop
         self.rank, self.world_size = rank, world_size
         self.batch_size = max(1, min(batch_size, len(self.records) // world_size))
@@ -163,6 +167,15 @@ class SegmentLoader:
     def frames_of(self, record: Candidate) -> np.ndarray:
         """All frame embeddings (S, E) of one of `records`, float16."""
         return self._store.read(record.shard, record.key, record.corpus).frames
+
+    def handy_records(self) -> list[Candidate]:
+        """All records; of corpora larger than their cache, those of a few shards drawn by the seed."""
+        if self._store.window_bytes is None:
+            return self.records
+        shards = sorted({(record.corpus, record.shard) for record in self.records})
+        drawn = numpy_rng(self.seed, "shards.handy").permutation(len(shards))[:_HANDY_SHARDS]
+        wanted = {shards[place] for place in drawn}
+        return [record for record in self.records if (record.corpus, record.shard) in wanted]
 
     def _prefetcher(self) -> Prefetcher:
         return Prefetcher(self._stream, self._store.corpora, max(1, round(self._store.reach * len(self.records))))

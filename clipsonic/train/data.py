@@ -77,7 +77,7 @@ def open_data(corpora: Place | Sequence[Place | Corpus], segment: SegmentSpec, c
     loader = loading(split="train", num_workers=how.num_workers, cache_mb=how.cache_mb)
     notes = _notes(loader, wanted, segment)
     if loader.report["other_split"]:
-        held_out = loading(split="val", random_crop=False, cache_mb=0)
+        held_out = loading(split="val", random_crop=False, cache_mb=0, few_shards=True)
         batches = list(islice(held_out.one_pass(), max(1, VALIDATION_RECORDS // held_out.batch_size)))
     else:
         batches = list(islice(loader.one_pass(), 1))
@@ -118,13 +118,15 @@ def mel_statistics(loader: SegmentLoader, max_records: int = STATISTICS_RECORDS)
 def frame_bank(loader: SegmentLoader, size: int) -> EmbedBank:
     """Frames of the training records, evenly from as many records as there are, at most `size` in all.
 
-    What does not lie in the loader's memory is read again: about 2 ms per record.
+    What does not lie in the loader's memory is read again: about 2 ms per record; of corpora larger than their cache
+    the records of 32 shards are taken.
     """
-    order = numpy_rng(loader.seed, "train.bank").permutation(len(loader.records))[:size]
+    records = loader.handy_records()
+    order = numpy_rng(loader.seed, "train.bank").permutation(len(records))[:size]
     each = max(1, size // len(order))
     chosen = []
     for place in order:
-        frames = loader.frames_of(loader.records[place])
+        frames = loader.frames_of(records[place])
         chosen.append(frames[np.unique(np.linspace(0, len(frames) - 1, each).round().astype(int))])
     return EmbedBank.of(np.concatenate(chosen), loader.segment.fingerprint)
 

@@ -108,6 +108,23 @@ def test_a_corpus_larger_than_the_cache_is_fetched_once_an_epoch_and_stays_withi
     assert 12 <= fetched.total() <= 18 + 4  # each epoch fetches what is not there; some of the next one is ahead
 
 
+def test_a_look_at_some_records_of_a_corpus_larger_than_the_cache_fetches_few_shards(
+    fetched: Counter[str], tmp_path: Path, segment: SegmentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipsonic.shards.loader._HANDY_SHARDS", 2)
+    corpus = far(tmp_path, shards_kept=4.1)
+    keys = [record.key for record in SegmentLoader(corpus, segment, 4, 1, "all").handy_records()]
+    assert len(keys) == 8
+    assert len({int(key[1:]) // 4 for key in keys}) == 2
+    some = SegmentLoader(corpus, segment, 4, 1, "all", few_shards=True)
+    assert sorted(key for batch in islice(some.one_pass(), 6) for key in batch["keys"]) == KEYS
+    fetched.clear()
+    next(iter(SegmentLoader(far(tmp_path / "new", 4.1), segment, 4, 1, "all", few_shards=True).one_pass()))
+    assert fetched.total() == 1
+    whole = SegmentLoader(far(tmp_path), segment, 4, 1, "all")
+    assert whole.handy_records() == whole.records
+
+
 def test_another_size_of_cache_is_another_stream_and_says_so(
     fetched: Counter[str], tmp_path: Path, segment: SegmentSpec
 ) -> None:
