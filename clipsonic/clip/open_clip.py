@@ -47,7 +47,9 @@ def load_clip(name: str | Path = BUNDLED_NAME, device: str | torch.device = "cpu
 
     Args:
         name: `tiny` (the bundled one); a folder with `open_clip_config.json` and `open_clip_model.safetensors`;
-            `ARCH:TAG` of open_clip or `hf-hub:OWNER/NAME`, downloaded if need be; or `ARCH:FILE` with weights on disk.
+            `ARCH:TAG` of open_clip or `hf-hub:OWNER/NAME`, downloaded if need be; or `ARCH:FILE` with weights on disk
+            (a file whose name open_clip does not know has the architecture's own activation: for OpenAI's weights
+            under another name give `ViT-L-14-quickgelu:FILE`).
 
     Raises:
         UsageError: no such name.

@@ -77,7 +77,7 @@ def _read(source: Path, kind: str) -> Published:
         return found
     if {kind, found.kind} <= _SAME:
         return Published(kind, *(getattr(found, name) for name in Published.__dataclass_fields__ if name != "kind"))
-    raise UsageError(f"{source} is a prior of kind {found.kind}, not {kind}: leave --kind out")
+    raise UsageError(f"{source} is a prior of kind {found.kind}, not {kind}: say {found.kind}, or leave it open")
 
 
 def _read_ours(source: Path) -> Published:

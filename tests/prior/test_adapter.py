@@ -183,3 +183,10 @@ def test_a_config_that_says_what_cannot_be_is_damaged(prior, tmp_path, change):
     (tmp_path / CONFIG_FILE).write_text(json.dumps({**config, "shape": shape, **change}))
     with pytest.raises(CheckpointError, match="is damaged"):
         TextPrior.from_folder(tmp_path)
+
+
+def test_the_bundled_prior_is_asked_in_as_many_steps_as_its_card_says():
+    from clipsonic.resources import bundled_path
+
+    prior = TextPrior.from_folder(bundled_path("priors", "tiny", "prior"))
+    assert f"A sample takes {prior.sample_steps} network calls" in prior.card
