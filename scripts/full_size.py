@@ -1,4 +1,4 @@
-"""Does the path hold at full size? Random weights of published shapes, from an embedding to a WAV, with time and memory.
+"""Does the path hold at full size? Random weights of published shapes, from an embedding to a WAV, time and memory.
 
     python scripts/full_size.py [--case audioldm|bigvgan|vocos] [--steps 10] [--out out/full_size]
 
