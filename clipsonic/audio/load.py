@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 import torch
 from safetensors import SafetensorError, safe_open
 
-from clipsonic.audio.published import CONFIG_FILE, WEIGHTS_FILE, Family, Provenance, Published, PublishedVocoder
+from clipsonic.audio.published import CONFIG_FILE, Family, Provenance, Published, PublishedVocoder
 from clipsonic.audio.vocoder import Vocoder
 from clipsonic.audio.vocos import Vocos
 from clipsonic.audio.weights import check_keys, load_strictly, read_state, resolved, shapes_of
@@ -223,6 +223,3 @@ def _believed(read: Callable[[], _Value], fault: str) -> _Value:
 def _first_line(error: BaseException) -> str:
     text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     return text[:160].rstrip(" .:")
-
-
-__all__ = ["FAMILIES", "WEIGHTS_FILE", "find_vocoder", "load_published", "load_vocoder", "read_config"]
