@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipsonic.diffusion.guidance import Guidance
 from clipsonic.diffusion.objective import DenoiseFn
+from clipsonic.diffusion.schedulers import NUM_TRAIN_TIMESTEPS
 from clipsonic.errors import UsageError
 
 Observer = Callable[[int, int, Tensor], None]
@@ -66,6 +68,12 @@ def sample(
 def num_network_steps(scheduler: Any, num_inference_steps: int) -> int:
     """How many solver steps (calls of `denoise`) `sample` will make: for a progress bar."""
     return len(_solver(scheduler, num_inference_steps, torch.device("cpu"))[1])
+
+
+def num_evaluations(scheduler: Any, num_inference_steps: int, guidance: Guidance) -> int:
+    """How many predictions of the network one sound costs: two at each guided time, one elsewhere."""
+    times = _solver(scheduler, num_inference_steps, torch.device("cpu"))[1] / NUM_TRAIN_TIMESTEPS
+    return sum(2 if guidance.acts_at(float(t)) and guidance.scale != 0.0 else 1 for t in times)
 
 
 def _solver(scheduler: Any, num_inference_steps: int, device: torch.device) -> tuple[Any, Tensor]:

@@ -134,12 +134,30 @@ class ObjectiveConfig:
         min_snr_gamma: weight clipping for epsilon and v_prediction; none weighs all times alike.
         logit_mean: flow: mean of logit(t) in training; above 0 is more noise, where the condition decides.
         flow_shift: flow: how much the saved sampler's steps lean to high noise; 1 spaces them evenly.
+        num_inference_steps: solver steps of the saved pipeline; none is the pipeline's own default.
+        guidance_scale: guidance of the saved pipeline; none is its own default.
+        guidance_interval: diffusion times (0 clean, 1 noise) where it is guided; none is everywhere.
     """
 
     prediction_type: Literal["flow", "epsilon", "v_prediction"] = "flow"
     min_snr_gamma: float | None = None
     logit_mean: float = 1.4
     flow_shift: float = 3.0
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    guidance_interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        steps, (low, high) = self.num_inference_steps, self.guidance_interval or (0.0, 1.0)
+        _require(steps is None or steps >= 1, "objective.num_inference_steps", steps, "at least 1")
+        within = 0.0 <= low <= high <= 1.0
+        _require(within, "objective.guidance_interval", [low, high], "two rising times from 0 to 1")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What the saved pipeline is told of its sampler, as its own arguments; what is none is left out."""
+        told = {name: getattr(self, name) for name in ("num_inference_steps", "guidance_scale", "guidance_interval")}
+        return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True)
