@@ -85,9 +85,9 @@ def test_the_network_never_sees_more_than_eight_windows_at_once(
 
 def test_a_text_holds_for_every_window(pipeline: ClipSonicPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = conditions_seen(pipeline, monkeypatch)
-    pipeline(text="rain", duration_s=1.5, num_inference_steps=1, guidance_scale=1.0)
+    pipeline(text="rain", duration_s=1.0, num_inference_steps=1, guidance_scale=1.0)
     (condition,) = seen
-    assert len(condition) == len(Timeline.of(1.5, pipeline.segment).starts) == 4
+    assert len(condition) == len(Timeline.of(1.0, pipeline.segment).starts) > 1
     assert torch.equal(condition.tokens, condition.tokens[:1].expand_as(condition.tokens))
     assert bool((condition.times_s == GLOBAL_TIME_S).all())
 
@@ -100,7 +100,7 @@ def test_each_window_of_a_video_sees_the_frames_of_its_own_seconds_as_a_video_fr
     pipeline(video=path, start_s=0.4, duration_s=2.0, num_inference_steps=1, guidance_scale=1.0)
     (whole,) = seen
     starts_s = Timeline.of(2.0, pipeline.segment).starts_s
-    assert len(whole) == len(starts_s) == 5
+    assert len(whole) == len(starts_s) == 7
     for window, start_s in enumerate(starts_s):
         seen.clear()
         pipeline(video=path, start_s=0.4 + start_s, num_inference_steps=1, guidance_scale=1.0)
