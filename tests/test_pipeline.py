@@ -24,14 +24,15 @@ from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.clip.open_clip import load_clip, new_clip, published_merges
 from clipsonic.clip.vocabulary import packed, short_merges
+from clipsonic.diffusion.guidance import Guidance
 from clipsonic.diffusion.objective import make_scheduler
 from clipsonic.errors import CheckpointError, ClipsonicError, FingerprintError, SpecError, UsageError
 from clipsonic.models.conditioner import Condition
 from clipsonic.models.dit import DiT1D
 from clipsonic.models.unet import MelUNet
 from clipsonic.pipeline import ClipSonicPipeline
-from clipsonic.pipeline.pipeline import guided_in_one_batch
-from clipsonic.pipeline.prompts import look_at_video, seconds_left
+from clipsonic.pipeline.denoising import guided_in_one_batch
+from clipsonic.pipeline.videos import look_at_video, seconds_left
 from clipsonic.seeding import torch_generator
 from clipsonic.specs import MelSpec, SegmentSpec
 
@@ -167,9 +168,9 @@ def test_a_shorter_sound_is_the_beginning_of_the_whole_one(pipeline: ClipSonicPi
     np.testing.assert_array_equal(part, whole[:3200])
 
 
-@pytest.mark.parametrize("duration_s", [0.6, 0.0, -1.0, float("nan")])
+@pytest.mark.parametrize("duration_s", [3601.0, 0.0, -1.0, float("nan")])
 def test_a_duration_that_the_model_cannot_make_is_refused(pipeline: ClipSonicPipeline, duration_s: float) -> None:
-    with pytest.raises(UsageError, match=r"at most the 0\.512 s"):
+    with pytest.raises(UsageError, match=r"above 0 and at most 3600"):
         pipeline(embeds=np.ones(WIDTH), duration_s=duration_s)
 
 
@@ -329,9 +330,56 @@ def test_guidance_calls_the_network_once_with_both_branches_or_the_one_it_needs(
 ) -> None:
     condition = Condition(torch.ones(2, 3, WIDTH), torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool))
     network = Counting()
-    made = guided_in_one_batch(network, condition, condition.null_like(), scale)(torch.zeros(2, 4, 4), torch.zeros(2))
+    denoise = guided_in_one_batch(network, condition, condition.null_like(), Guidance(scale))
+    made = denoise(torch.zeros(2, 4, 4), torch.zeros(2))
     assert network.batches == batches
     assert torch.equal(made, torch.full_like(made, value))
+
+
+def test_outside_of_its_interval_guidance_costs_one_prediction_with_the_prompt() -> None:
+    condition = Condition(torch.ones(2, 3, WIDTH), torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool))
+    network = Counting()
+    denoise = guided_in_one_batch(network, condition, condition.null_like(), Guidance(2.5, (0.5, 1.0)))
+    made = [denoise(torch.zeros(2, 4, 4), torch.full((2,), timestep)) for timestep in (1000.0, 500.0, 499.0)]
+    assert network.batches == [4, 4, 2]
+    assert [value.mean().item() for value in made] == [7.5, 7.5, 3.0]
+
+
+def test_guidance_is_saved_with_the_pipeline_and_a_call_may_say_otherwise(tmp_path: Path) -> None:
+    settings = {
+        "num_inference_steps": 4,
+        "guidance_scale": 3.0,
+        "guidance_interval": (0.5, 1.0),
+        "guidance_rescale": 0.7,
+    }
+    made = ClipSonicPipeline(
+        make_denoiser(), make_scheduler("flow"), make_segment("toy/1"), [0.0] * 32, [1.0] * 32, **settings
+    )
+    made.save_pretrained(tmp_path / "P")
+    loaded = ClipSonicPipeline.from_pretrained(tmp_path / "P")
+    assert {name: loaded.config[name] for name in settings} == {**settings, "guidance_interval": [0.5, 1.0]}
+    embeds = np.ones(WIDTH)
+    own = loaded(embeds=embeds).mels
+    np.testing.assert_array_equal(own, loaded(embeds=embeds, **settings).mels)
+    others: list[dict[str, Any]] = [
+        {"guidance_interval": (0.0, 1.0)},
+        {"guidance_rescale": 0.0},
+        {"guidance_scale": 1.0},
+    ]
+    for other in others:
+        assert np.abs(loaded(embeds=embeds, **other).mels - own).max() > 1e-3
+    with pytest.raises(UsageError, match="guidance_rescale 2"):
+        loaded(embeds=embeds, guidance_rescale=2.0)
+
+
+def test_a_folder_from_before_the_interval_is_guided_everywhere(tmp_path: Path) -> None:
+    make_pipeline("toy/1").save_pretrained(tmp_path / "P")
+    index = json.loads((tmp_path / "P" / "model_index.json").read_text())
+    old = {name: value for name, value in index.items() if name not in ("guidance_interval", "guidance_rescale")}
+    (tmp_path / "P" / "model_index.json").write_text(json.dumps(old))
+    loaded = ClipSonicPipeline.from_pretrained(tmp_path / "P")
+    assert list(loaded.config["guidance_interval"]) == [0.0, 1.0]
+    assert loaded.config["guidance_rescale"] == 0.0
 
 
 def test_a_negative_text_takes_the_place_of_nothing(pipeline: ClipSonicPipeline) -> None:

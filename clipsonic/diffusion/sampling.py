@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipsonic.diffusion.guidance import Guidance
 from clipsonic.diffusion.objective import DenoiseFn
+from clipsonic.diffusion.schedulers import NUM_TRAIN_TIMESTEPS
 from clipsonic.errors import UsageError
 
 Observer = Callable[[int, int, Tensor], None]
@@ -54,9 +56,10 @@ def sample(
     solver, timesteps = _solver(scheduler, num_inference_steps, noise_BMF.device)
     options = _step_options(solver, generators)
     x_BMF = noise_BMF.float() * float(solver.init_noise_sigma if hasattr(solver, "init_noise_sigma") else 1.0)
+    times = _network_times(solver)
     for index, timestep in enumerate(timesteps):
         scaled_BMF = solver.scale_model_input(x_BMF, timestep) if hasattr(solver, "scale_model_input") else x_BMF
-        prediction_BMF = denoise(scaled_BMF, timestep.float().expand(len(x_BMF)))
+        prediction_BMF = denoise(scaled_BMF, times[index].expand(len(x_BMF)))
         x_BMF = solver.step(prediction_BMF.float(), timestep, x_BMF, return_dict=False, **options)[0]
         if observer is not None:
             observer(index + 1, len(timesteps), x_BMF)
@@ -72,6 +75,12 @@ def levels(scheduler: Any, num_inference_steps: int) -> Tensor:
     """The noise levels t that `sample` walks through with a flow scheduler, (steps + 1,) float32, from 1 to 0."""
     sigmas: Tensor = _solver(scheduler, num_inference_steps, torch.device("cpu"))[0].sigmas
     return sigmas.float()
+
+
+def num_evaluations(scheduler: Any, num_inference_steps: int, guidance: Guidance) -> int:
+    """How many predictions of the network one sound costs: two at each guided time, one elsewhere."""
+    times = _solver(scheduler, num_inference_steps, torch.device("cpu"))[1] / NUM_TRAIN_TIMESTEPS
+    return sum(2 if guidance.acts_at(float(t)) and guidance.scale != 0.0 else 1 for t in times)
 
 
 def _solver(scheduler: Any, num_inference_steps: int, device: torch.device) -> tuple[Any, Tensor]:
@@ -90,6 +99,19 @@ def _solver(scheduler: Any, num_inference_steps: int, device: torch.device) -> t
     else:
         solver.set_timesteps(num_inference_steps, device=device)
     return solver, solver.timesteps
+
+
+def _network_times(solver: Any) -> Tensor:
+    """What the network is told at each step, float32.
+
+    Solvers made for flow by `use_flow_sigmas` count their steps in whole thousandths, 999 where the noise level is 1:
+    the network is told the level itself, which their arithmetic uses (an oracle is off by 1e-2 otherwise).
+    """
+    timesteps, sigmas = solver.timesteps.float(), getattr(solver, "sigmas", None)
+    if not solver.config.get("use_flow_sigmas", False) or sigmas is None or len(sigmas) != len(timesteps) + 1:
+        return timesteps
+    times: Tensor = sigmas[:-1].to(timesteps.device, torch.float32) * NUM_TRAIN_TIMESTEPS
+    return times
 
 
 def _step_options(solver: Any, generators: Sequence[torch.Generator] | None) -> dict[str, Any]:

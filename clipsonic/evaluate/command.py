@@ -13,6 +13,7 @@ from clipsonic.prior.closer_names import CLOSERS
 
 _EXAMPLE = """example:
   clipsonic evaluate --model PIPELINE --corpus HELDOUT_CORPUS --out report
+  clipsonic evaluate --model PIPELINE --corpus HELDOUT_CORPUS --out sweep --prompts image --sweep 4,8,16:1,2
   (rendered corpora are judged by the laws of their scenes, others by retrieval of their own sound)"""
 _PROMPTS = ("image", "video", "text")
 
@@ -61,6 +62,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-laws", dest="laws", action="store_false", help="leave out the laws' second table, which takes a minute"
     )
+    parser.add_argument(
+        "--sweep",
+        metavar="STEPS:GUIDANCES",
+        help="instead of a report, the curve of score against network evaluations, such as 4,8,16:1,2; resumable",
+    )
     parser.add_argument("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
     return parser
 
@@ -73,13 +79,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     prompts, closers = _choice("prompts", args.prompts, _PROMPTS), _choice("closers", args.closers, tuple(CLOSERS))
     _check(args)
+    if args.sweep is not None and len(prompts) > 1:
+        raise UsageError(f"--sweep is for one kind of prompt: give --prompts {' or '.join(_PROMPTS)}")
     from clipsonic.evaluate.embedders import load_embedder
     from clipsonic.evaluate.report import table_text, write_report
     from clipsonic.evaluate.rows import Making
     from clipsonic.evaluate.run import Options, evaluate
+    from clipsonic.evaluate.sweep import cells_of, sweep
     from clipsonic.pipeline import ClipSonicPipeline
     from clipsonic.prior.adapter import TextPrior
 
+    cells = cells_of(args.sweep, getattr(args, "few_steps", None)) if args.sweep is not None else []
     priors = {str(folder): TextPrior.from_folder(folder) for folder in args.prior}
     options = Options(
         corpus=args.corpus,
@@ -97,6 +107,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     pipeline = ClipSonicPipeline.from_pretrained(args.model)
     pipeline.set_few_steps(args.few_steps)
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]  # each row has a bar of its own
+    if args.sweep is not None:
+        return sweep(pipeline, options, cells, args.out)
     result = evaluate(pipeline, options)
     paths = write_report(args.out, result)
     message = f"{table_text(result.numbers)}\nreport: {paths['page']} and {paths['report']}"

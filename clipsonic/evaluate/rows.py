@@ -90,7 +90,7 @@ def reference_rows(material: Material, pipeline: Any, making: Making) -> list[Ro
 def made_rows(
     material: Material, pipeline: Any, making: Making, prompts: Sequence[str], closers: Sequence[str]
 ) -> tuple[list[Row], list[Skipped]]:
-    """What the model makes of each kind of prompt that was asked for."""
+    """What the model makes of each kind of prompt that was asked for; `video-timed` and `video-pooled` are one each."""
     everything, others = range(len(material.items)), range(len(material.items))[: making.num_others]
     rows, skipped = [], []
     if "image" in prompts:
@@ -98,8 +98,8 @@ def made_rows(
             pipeline, material, making, "pictures", _picture_prompt(material), _batches(everything, making)
         )
         rows.append(Row("image", "picture", "one frame of the segment", waves, seconds, heard=True))
-    if "video" in prompts:
-        for name, about in (("timed", "its four frames, each at its time"), ("pooled", "its four frames, their mean")):
+    for name, about in (("timed", "its four frames, each at its time"), ("pooled", "its four frames, their mean")):
+        if "video" in prompts or f"video-{name}" in prompts:
             batches = _batches(others, making, material.times_s)
             waves, seconds = _make(pipeline, material, making, f"video {name}", _video_prompt(material, name), batches)
             rows.append(Row(f"video-{name}", f"video ({name})", about, waves, seconds, heard=name == "timed"))

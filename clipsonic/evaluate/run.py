@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from clipsonic.evaluate.embedders import AudioEmbedder
 from clipsonic.evaluate.examples import Judged, describe_example, make_example, pick_places
 from clipsonic.evaluate.judge import load_judge
 from clipsonic.evaluate.laws import find_laws
-from clipsonic.evaluate.material import load_material
+from clipsonic.evaluate.material import Material, load_material
 from clipsonic.evaluate.metrics import confusion, most_confused
 from clipsonic.evaluate.obedience import Heard
 from clipsonic.evaluate.plan import Item, Law, Plan, plan_scenes, plan_videos
@@ -74,13 +74,23 @@ class Options:
     command: str = ""
 
 
-def evaluate(pipeline: Any, options: Options) -> Evaluation:
-    """Judge a ClipSonicPipeline.
+class Prepared(NamedTuple):
+    """What is judged, read once, and the scorer for it; `judged` and laws only where the corpus's laws are known."""
+
+    plan: Plan
+    laws: dict[str, Law]
+    manifests: list[Path]
+    material: Material
+    judged: Judged | None
+    making: Making
+    scorer: Scorer
+
+
+def prepare(pipeline: Any, options: Options) -> Prepared:
+    """Choose the items, read them, and hear the true sounds.
 
     Raises:
-        FingerprintError: the corpus was embedded by another CLIP than the pipeline's.
-        CorpusError: no usable record.
-        UsageError: an audio embedder for a corpus with laws, or one whose features are unusable.
+        FingerprintError, CorpusError, UsageError: as `evaluate`.
     """
     segment, making = pipeline.segment, options.making
     for name, prior in making.priors.items():
@@ -99,6 +109,18 @@ def evaluate(pipeline: Any, options: Options) -> Evaluation:
         if laws and options.laws
     ]
     scorer = Scorer(material.waves, segment.mel, judged, _firsts(plan.items), making.seed, heard, options.embedder)
+    return Prepared(plan, laws, manifests, material, judged, making, scorer)
+
+
+def evaluate(pipeline: Any, options: Options) -> Evaluation:
+    """Judge a ClipSonicPipeline.
+
+    Raises:
+        FingerprintError: the corpus was embedded by another CLIP than the pipeline's.
+        CorpusError: no usable record.
+        UsageError: an audio embedder for a corpus with laws, or one whose features are unusable.
+    """
+    plan, laws, manifests, material, judged, making, scorer = prepare(pipeline, options)
     references = reference_rows(material, pipeline, making)
     made, skipped = made_rows(material, pipeline, making, options.prompts, options.closers)
     scored = [scorer.score(row) for row in [*references, *made, *blind_rows(material, made, making.seed)]]
@@ -117,7 +139,7 @@ def evaluate(pipeline: Any, options: Options) -> Evaluation:
     places = pick_places(plan.items[: making.num_others], options.num_players, making.seed)
     numbers["examples"] = [describe_example(material, scored, judged, place) for place in places]
     examples = tuple(make_example(material, scored, judged, place) for place in places)
-    return Evaluation(numbers, examples, segment.mel)
+    return Evaluation(numbers, examples, pipeline.segment.mel)
 
 
 def _facts_in_space(corpus: Path, fingerprint: str) -> list[dict[str, Any]]:

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     pipeline = load_pipeline(args)
     pipeline.load_parts(kind, args.closer)
     loaded = time.perf_counter()
-    duration_s = duration_of(args, pipeline.segment.seconds, left_s)
+    duration_s = duration_of(args, left_s)
     outputs = make_sounds(pipeline, {kind: prompt}, duration_s, args)
     files, pictures = write_files(args, pipeline, outputs)
     done = time.perf_counter()
@@ -103,14 +103,16 @@ def load_pipeline(args: argparse.Namespace) -> ClipSonicPipeline:
     return pipeline
 
 
-def duration_of(args: argparse.Namespace, segment_s: float, left_s: float | None) -> float | None:
-    """Seconds of sound: as asked; of a video at most what is left of it.
+def duration_of(args: argparse.Namespace, left_s: float | None) -> float | None:
+    """Seconds of sound: as asked; of a video all that is left of it.
 
     Raises:
         UsageError: an MP4 whose sound would outlast its picture.
     """
     if args.duration_s is None:
-        return None if left_s is None else min(segment_s, left_s)
+        from clipsonic.pipeline.timeline import MAX_DURATION_S
+
+        return None if left_s is None else min(left_s, MAX_DURATION_S)
     if left_s is not None and args.duration_s > left_s + 1e-3 and Path(args.out).suffix.lower() == ".mp4":
         raise UsageError(
             f"--duration-s {args.duration_s:g} from --start-s {args.start_s:g} passes the end of the video at "

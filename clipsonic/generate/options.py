@@ -62,7 +62,12 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     )
     add("--seed", type=int, default=0, metavar="S", help="another seed, another sound (default: 0)")
     add("--start-s", type=float, default=0.0, metavar="T", help="where in the video the sound begins (default: 0)")
-    add("--duration-s", type=float, metavar="D", help="length of the sound, at most the model's segment (default)")
+    add(
+        "--duration-s",
+        type=float,
+        metavar="D",
+        help="length of the sound, at most an hour (default: the model's segment; of a video all that is left)",
+    )
     add("--num-sounds", type=int, default=1, metavar="K", help="several different sounds: FILE-1.wav, FILE-2.wav, ...")
     add("--video-tokens", default="timed", metavar="timed|pooled", help="frames at their times, or their mean")
     add("--spectrogram", metavar="FILE.png", help="also draw the mel spectrogram")

@@ -19,18 +19,22 @@ from diffusers.utils.outputs import BaseOutput
 from safetensors import SafetensorError
 from torch import Tensor
 
-from clipsonic.diffusion.objective import DenoiseFn, check_scheduler
+from clipsonic.diffusion.guidance import EVERYWHERE, Guidance
+from clipsonic.diffusion.objective import check_scheduler
 from clipsonic.diffusion.sampling import initial_noise, num_network_steps, sample
 from clipsonic.errors import CheckpointError, UsageError
-from clipsonic.models.conditioner import Condition
 from clipsonic.models.lowrank import without_adapters
 from clipsonic.pipeline import folder as saved
 from clipsonic.pipeline import prompts as asked
 from clipsonic.pipeline.adapters import WithAdapters
 from clipsonic.pipeline.card import default_card
-from clipsonic.pipeline.parts import WithParts
+from clipsonic.pipeline.denoising import bound_to
+from clipsonic.pipeline.embedding import condition_of, embeds_of
+from clipsonic.pipeline.memory import Memory
+from clipsonic.pipeline.seeing import SeesPrompts
 from clipsonic.pipeline.share import push
-from clipsonic.prior.closers import make_closer
+from clipsonic.pipeline.timeline import Timeline
+from clipsonic.pipeline.vocoding import vocode
 from clipsonic.specs import SegmentSpec
 
 
@@ -41,7 +45,7 @@ class AudioPipelineOutput(BaseOutput):
     Args:
         audios: (N, T) float32 in [-1, 1], T = seconds * rate; None for `output_type="mel"`.
         sample_rate_hz: of the audios.
-        mels: (N, M, F) natural-log mels of the whole segment, float32.
+        mels: (N, M, F) natural-log mels of the whole segment, or of a longer sound, float32.
         seconds: length of each sound.
         closer: how the gap between text and picture was closed, None where there was no text.
         embeds: what the sounds were made for, in the CLIP's picture space: N of (S, E), one row for each frame.
@@ -55,7 +59,7 @@ class AudioPipelineOutput(BaseOutput):
     embeds: Any = None
 
 
-class ClipSonicPipeline(WithAdapters, WithParts, DiffusionPipeline):
+class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
     """A denoiser of mels with its scheduler, CLIP, text prior and vocoder.
 
     Args:
@@ -64,10 +68,16 @@ class ClipSonicPipeline(WithAdapters, WithParts, DiffusionPipeline):
         segment: the SegmentSpec, or it as a dict.
         mel_mean, mel_std: per mel bin, of the log-mels trained on; the denoiser works on (log_mel - mean) / std.
         clip_name: where the CLIP is when the pipeline folder has none: `tiny`, a folder, or ARCH:WEIGHTS.
-        num_inference_steps, guidance_scale: what a call uses unless told otherwise.
+        num_inference_steps, guidance_scale, guidance_interval, guidance_rescale: what a call uses unless told
+            otherwise; for the last three see `Guidance`.
+
+    On a GPU, `pipeline.to("cuda", torch.bfloat16)` halves the denoiser's memory, and `pipeline.denoiser =
+    torch.compile(pipeline.denoiser)` is for many calls of one shape. On a CPU neither pays (measured: within the noise
+    after a minute of compiling, and 2.4 times slower), so nothing is done by itself.
 
     Raises:
         SpecError: parts that do not go together.
+        UsageError: an impossible guidance.
     """
 
     model_cpu_offload_seq = "denoiser"  # type: ignore[assignment]
@@ -82,18 +92,22 @@ class ClipSonicPipeline(WithAdapters, WithParts, DiffusionPipeline):
         clip_name: str = "tiny",
         num_inference_steps: int = 24,
         guidance_scale: float = 1.5,
+        guidance_interval: Any = EVERYWHERE,
+        guidance_rescale: float = 0.0,
     ) -> None:
         super().__init__()
         spec = segment if isinstance(segment, SegmentSpec) else SegmentSpec.from_dict(dict(segment or {}))
         mean, std = [float(value) for value in mel_mean], [float(value) for value in mel_std]
         saved.check_parts(denoiser, spec, mean, std)
         check_scheduler(scheduler, denoiser.config.prediction_type)
+        guidance = Guidance(guidance_scale, tuple(guidance_interval), guidance_rescale)
         self.register_modules(denoiser=denoiser, scheduler=scheduler)  # type: ignore[no-untyped-call]
         self.register_to_config(  # type: ignore[no-untyped-call]
             segment=spec.to_dict(), mel_mean=mean, mel_std=std, clip_name=str(clip_name),
             num_inference_steps=num_inference_steps, guidance_scale=guidance_scale,
+            guidance_interval=list(guidance.interval), guidance_rescale=guidance_rescale,
         )  # fmt: skip
-        self._spec = spec
+        self._spec, self._memory = spec, Memory()
         self.card: str | None = None
 
     @torch.no_grad()
@@ -109,6 +123,8 @@ class ClipSonicPipeline(WithAdapters, WithParts, DiffusionPipeline):
         closer: str = "auto",
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
+        guidance_interval: Sequence[float] | None = None,
+        guidance_rescale: float | None = None,
         duration_s: float | None = None,
         start_s: float = 0.0,
         frame_times_s: Sequence[float] | None = None,
@@ -121,64 +137,68 @@ class ClipSonicPipeline(WithAdapters, WithParts, DiffusionPipeline):
         """Make `num_sounds` sounds for each prompt; prompts are one or several of one kind.
 
         Args:
-            text: a caption, or a list of them.
-            image: a picture, (H, W, 3) uint8 RGB or PIL, or a list of them.
-            video: a file, or a list of them, looked at from `start_s` for the length of a segment.
-            frames: the pictures of one segment in order, (S, H, W, 3) or a list; or a list of such.
-            embeds: (E,), (N, E), or (N, S, E) for S frames of N segments each; only their directions count.
+            text, image, video: a caption; a picture, (H, W, 3) uint8 RGB or PIL; a file; or a list of them.
+            frames: the pictures of one sound in order, (S, H, W, 3) or a list; or a list of such.
+            embeds: (E,), (N, E), or (N, S, E) for S frames of N sounds each; only their directions count.
             negative_text: what to move away from, instead of from "nothing".
             closer: what makes a picture's embedding of a text's: zero-shot, mean-shift, neighbours, prior, or auto (the
                 prior if there is one, else neighbours if there is a bank).
-            duration_s: seconds of sound, at most the segment's (the default).
-            frame_times_s: for `frames` and (N, S, E) embeds, seconds from the segment's start; default: bin centres.
-            video_tokens: `timed` (frames at their times) or `pooled` (their mean for the whole segment).
+            num_inference_steps, guidance_scale, guidance_interval, guidance_rescale: instead of the pipeline's own.
+            duration_s: seconds of sound, at most an hour (default: the segment's). More than a segment is made in
+                windows that overlap and are denoised together, each of which sees the frames of its own seconds.
+            start_s: where in the video the sound begins.
+            frame_times_s: for `frames` and (N, S, E) embeds, seconds from the sound's start; default: bin centres.
+            video_tokens: `timed` (frames at their times) or `pooled` (their mean for the whole window).
             generator: one per sound, prompt by prompt, or one for all, drawn from in turn; default: made from `seed`.
             output_type: `np`, `pt`, or `mel` (no vocoder).
 
         Raises:
             UsageError: not exactly one kind of prompt, or an option out of its range.
-            SpecError: a scheduler that does not fit the model.
-            FingerprintError: a CLIP or a prior of another space.
+            SpecError, FingerprintError: a scheduler that does not fit the model; a CLIP or a prior of another space.
         """
         # 1. Check the call.
         kind, prompts = asked.the_prompts(text=text, image=image, video=video, frames=frames, embeds=embeds)
-        steps = self.default_steps if num_inference_steps is None else num_inference_steps
-        scale = self.default_guidance if guidance_scale is None else guidance_scale
-        asked.check_options(scale, negative_text, video_tokens, output_type)
+        steps, guidance = self._sampling(num_inference_steps, guidance_scale, guidance_interval, guidance_rescale)
+        asked.check_options(guidance.scale, negative_text, video_tokens, output_type)
         check_scheduler(self.scheduler, self.denoiser.config.prediction_type)
-        num_samples = asked.samples_of(duration_s, self.segment)
+        timeline = Timeline.of(duration_s, self.segment)
         closer = self._closer_name(closer) if kind == "text" or negative_text is not None else "none"
         # 2. Noise, each sound's from its own generator (drawn first, so that it is the same for every kind of prompt).
         generators = asked.generators_for(len(prompts), num_sounds, generator, seed)
-        noise_BMF = initial_noise((self.segment.mel.num_mels, self.segment.num_mel_frames), generators)
-        # 3. Embed the prompts.
-        clip = None if kind == "embeds" else self.clip
-        embedded = asked.embed(kind, prompts, clip, self.segment, start_s, frame_times_s)
-        embedded = [item for item in embedded for _ in range(num_sounds)]
+        noise_BMF = initial_noise((self.segment.mel.num_mels, timeline.num_columns), generators)
+        # 3. Embed the prompts: what each window of each sound sees.
+        seen = self._embed(kind, prompts, timeline, start_s, frame_times_s)
+        seen = [item for item in seen for _ in range(num_sounds)]
         # 4. Close the gap between texts and pictures.
         if kind == "text":
-            captions = [caption for caption in prompts for _ in range(num_sounds)]
-            embedded = self._close(closer, captions, embedded, generators)
+            seen = self._close(closer, [text for text in prompts for _ in range(num_sounds)], seen, generators)
         # 5. Make the condition, and what guidance moves away from: nothing, or the negative text.
-        condition = asked.condition_of(embedded, pooled=video_tokens == "pooled")
-        away = condition.null_like()
-        if negative_text is not None:
-            captions = [negative_text] * len(generators)
-            negative = asked.embed("text", captions, self.clip, self.segment)
-            away = asked.condition_of(self._close(closer, captions, negative, generators))
-        # 6. Denoise.
-        x_BMF = self._denoise(noise_BMF, condition, away, scale, steps, generators)
+        condition = condition_of(seen, len(timeline.starts), pooled=video_tokens == "pooled")
+        away = self._away(condition, negative_text, closer, generators, timeline)
+        # 6. Denoise all windows together.
+        device = self._execution_device
+        denoise = bound_to(self.denoiser, condition.to(device), away.to(device), guidance, timeline)
+        with self.progress_bar(total=num_network_steps(self.solver, steps)) as bar:
+            x_BMF = sample(
+                denoise, self.solver, noise_BMF.to(device), steps,
+                generators=generators, observer=lambda *_: bar.update(),
+            )  # fmt: skip
         # 7. Back to log-mel.
         mean_M, std_M = self.mel_statistics
         log_mel_BMF = x_BMF.cpu() * std_M[:, None] + mean_M[:, None]
         # 8. Vocoder, and 9. the exact length.
-        wave_BT = None if output_type == "mel" else self._vocode(log_mel_BMF)[:, :num_samples]
+        wave_BT = None
+        if output_type != "mel":
+            wave_BT = vocode(self.vocoder, log_mel_BMF, device)[:, : timeline.num_samples]
         self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
-        rate_hz = self.segment.mel.sample_rate_hz
         given = asked.as_numpy if output_type != "pt" else asked.as_it_is
-        used = None if closer == "none" else closer
         return AudioPipelineOutput(
-            given(wave_BT), rate_hz, given(log_mel_BMF), num_samples / rate_hz, used, [item for item, _ in embedded]
+            audios=given(wave_BT),
+            sample_rate_hz=self.segment.mel.sample_rate_hz,
+            mels=given(log_mel_BMF),
+            seconds=timeline.num_samples / self.segment.mel.sample_rate_hz,
+            closer=None if closer == "none" else closer,
+            embeds=[embeds_of(item) for item in seen],
         )
 
     @classmethod
@@ -246,59 +266,17 @@ class ClipSonicPipeline(WithAdapters, WithParts, DiffusionPipeline):
         """Mean and deviation (M,) of the mels it was trained on; model space is (log_mel - mean) / std."""
         return torch.tensor(self.config["mel_mean"]), torch.tensor(self.config["mel_std"])
 
-    def _close(
-        self, closer: str, captions: list[str], texts: list[asked.Embedded], generators: list[torch.Generator]
-    ) -> list[asked.Embedded]:
-        """Picture embeddings for captions and their embeddings, one by one from their own generators."""
-        close = make_closer(closer, *self._closing_parts(closer), self._encodings(closer, captions))
-        texts_NE = torch.cat([text_1E for text_1E, _ in texts])
-        closed_NE = close(texts_NE, [asked.child_generator(generator) for generator in generators]).cpu()
-        return [asked.timeless(closed_E) for closed_E in closed_NE]
-
-    def _vocode(self, log_mel_BMF: Tensor) -> Tensor:
-        """Waves (N, T) on the CPU, within [-1, 1]."""
-        vocoder: Any = self.vocoder
-        is_module = isinstance(vocoder, torch.nn.Module)
-        device = next(vocoder.parameters()).device if is_module else self._execution_device
-        wave_BT: Tensor = vocoder(log_mel_BMF.to(device))
-        return wave_BT.float().clamp(-1.0, 1.0).cpu()
-
-    def _denoise(
-        self,
-        noise_BMF: Tensor,
-        condition: Condition,
-        away: Condition,
-        scale: float,
-        steps: int,
-        generators: list[torch.Generator],
-    ) -> Tensor:
-        """The solver's walk from noise to a mel, in the model's space."""
-        device = self._execution_device
-        denoise = guided_in_one_batch(self.denoiser, condition.to(device), away.to(device), scale)
-        with self.progress_bar(total=num_network_steps(self.solver, steps)) as bar:
-            return sample(
-                denoise, self.solver, noise_BMF.to(device), steps,
-                generators=generators, observer=lambda *_: bar.update(),
-            )  # fmt: skip
-
-
-def guided_in_one_batch(denoiser: Any, condition: Condition, away: Condition, scale: float) -> DenoiseFn:
-    """Classifier-free guidance (arXiv 2207.12598): away + scale (conditional - away), both in one call of the network.
-
-    Scale 1 is the conditional and 0 the other one, each alone and bit for bit.
-    """
-    if scale in (0.0, 1.0):
-        only = condition if scale == 1.0 else away
-        return lambda x_BMF, timestep_B: denoiser(x_BMF, timestep_B, only)
-    both = Condition.cat([away, condition])
-
-    def denoise(x_BMF: Tensor, timestep_B: Tensor) -> Tensor:
-        away_BMF, conditional_BMF = denoiser(
-            torch.cat([x_BMF, x_BMF]), torch.cat([timestep_B, timestep_B]), both
-        ).chunk(2)
-        return torch.lerp(away_BMF, conditional_BMF, scale)
-
-    return denoise
+    def _sampling(
+        self, steps: int | None, scale: float | None, interval: Sequence[float] | None, rescale: float | None
+    ) -> tuple[int, Guidance]:
+        """Steps and guidance as asked, each the pipeline's own where it is not."""
+        own = self.config
+        guidance = Guidance(
+            self.default_guidance if scale is None else scale,
+            tuple(own["guidance_interval"] if interval is None else interval),
+            own["guidance_rescale"] if rescale is None else rescale,
+        )
+        return self.default_steps if steps is None else steps, guidance
 
 
 # Plain `diffusers.DiffusionPipeline.from_pretrained(folder)` looks for the class of a folder among its own names.

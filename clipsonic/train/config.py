@@ -150,12 +150,30 @@ class ObjectiveConfig:
         min_snr_gamma: weight clipping for epsilon and v_prediction; none weighs all times alike.
         logit_mean: flow: mean of logit(t) in training; above 0 is more noise, where the condition decides.
         flow_shift: flow: how much the saved sampler's steps lean to high noise; 1 spaces them evenly.
+        num_inference_steps: solver steps of the saved pipeline; none is the pipeline's own default.
+        guidance_scale: guidance of the saved pipeline; none is its own default.
+        guidance_interval: diffusion times (0 clean, 1 noise) where it is guided; none is everywhere.
     """
 
     prediction_type: Literal["flow", "epsilon", "v_prediction"] = "flow"
     min_snr_gamma: float | None = None
     logit_mean: float = 1.4
     flow_shift: float = 3.0
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    guidance_interval: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        steps, (low, high) = self.num_inference_steps, self.guidance_interval or (0.0, 1.0)
+        _require(steps is None or steps >= 1, "objective.num_inference_steps", steps, "at least 1")
+        within = 0.0 <= low <= high <= 1.0
+        _require(within, "objective.guidance_interval", [low, high], "two rising times from 0 to 1")
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """What the saved pipeline is told of its sampler, as its own arguments; what is none is left out."""
+        told = {name: getattr(self, name) for name in ("num_inference_steps", "guidance_scale", "guidance_interval")}
+        return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -168,7 +186,6 @@ class ConditionConfig:
         pooled_share: weight of all frames averaged into a global token.
         timed_share: weight of all frames as tokens at their times, like a video prompt.
         embed_noise_std: length of the noise added to each embedding (of length 1), to close the text-picture gap.
-        guidance_scale: what the saved pipeline uses unless told otherwise; 1 is no guidance.
     """
 
     dropout: float = 0.1
@@ -176,14 +193,12 @@ class ConditionConfig:
     pooled_share: float = 1.0
     timed_share: float = 1.0
     embed_noise_std: float = 0.4
-    guidance_scale: float = 1.5
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.dropout < 1.0, "condition.dropout", self.dropout, "from 0 to below 1")
         for name in ("global_share", "pooled_share", "timed_share"):
             _require(getattr(self, name) >= 0.0, f"condition.{name}", getattr(self, name), "at least 0")
         _require(sum(self.shares) > 0.0, "condition.timed_share", self.timed_share, "above 0 if the others are 0")
-        _require(self.guidance_scale >= 0.0, "condition.guidance_scale", self.guidance_scale, "at least 0")
         _require(self.embed_noise_std >= 0.0, "condition.embed_noise_std", self.embed_noise_std, "at least 0")
 
     @property

@@ -14,11 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipsonic.diffusion.guidance import Guidance
 from clipsonic.diffusion.sampling import levels, sample
 from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.models.conditioner import Condition
 from clipsonic.models.lowrank import adapters_off
-from clipsonic.pipeline.pipeline import guided_in_one_batch
+from clipsonic.pipeline.denoising import guided_in_one_batch
 from clipsonic.seeding import torch_generator
 from clipsonic.train.adapters import AdapterModule, flow_shift_of
 from clipsonic.train.condition import draw_condition
@@ -50,7 +51,7 @@ class DistillModule(AdapterModule):
         """States of the network without the adapter at the few steps' levels, (steps + 1, B, M, F), noise first."""
         how, states = self.config.distill, [noise_BMF]
         scale = self.pipeline.config["guidance_scale"] if how.teacher_guidance is None else how.teacher_guidance
-        denoise = guided_in_one_batch(self.denoiser, condition, condition.null_like(), float(scale))
+        denoise = guided_in_one_batch(self.denoiser, condition, condition.null_like(), Guidance(float(scale)))
         every = how.teacher_steps // how.steps
 
         def remember(done: int, _: int, x_BMF: Tensor) -> None:

@@ -32,7 +32,7 @@ def save_pipeline(module: SoundModule, clip_name: str, bank: EmbedBank, out: Pat
             mel_mean=module.mel_mean.tolist(),
             mel_std=module.mel_std.tolist(),
             clip_name=clip_name,
-            guidance_scale=module.config.condition.guidance_scale,
+            **module.config.objective.sampling,
         )
         pipeline.set_bank(bank)
         return pipeline.save_pretrained(out)

@@ -11,10 +11,13 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
+    HeunDiscreteScheduler,
+    UniPCMultistepScheduler,
 )
 
 from clipsonic.diffusion.objective import make_objective, make_scheduler
 from clipsonic.diffusion.sampling import initial_noise, num_network_steps, sample
+from clipsonic.diffusion.schedulers import check_scheduler
 from clipsonic.errors import UsageError
 from clipsonic.seeding import torch_generator
 
@@ -64,6 +67,36 @@ def test_the_other_oracles_are_sampled_back_to_x0(name, kind, steps):
         scheduler = DPMSolverMultistepScheduler.from_config(scheduler.config)
     x0 = noise(seed=5) * 3
     out = sample(oracle(name, x0), scheduler, noise(), steps)
+    torch.testing.assert_close(out, x0, atol=1e-5, rtol=0)  # 1e-6 measured
+
+
+FLOW_FAMILY = {
+    "multistep": DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction"),
+    "shifted": DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=3.0),
+    "unipc": UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction"),
+}
+
+
+@pytest.mark.parametrize("steps", [2, 5, 20])
+@pytest.mark.parametrize("kind", FLOW_FAMILY)
+def test_multistep_solvers_told_to_use_flow_sigmas_sample_an_oracle_back(kind, steps):
+    scheduler = FLOW_FAMILY[kind]
+    check_scheduler(scheduler, "flow")
+    x0 = noise(seed=5) * 3
+    out = sample(flow_oracle(x0), scheduler, noise(), steps)
+    torch.testing.assert_close(out, x0, atol=5e-5, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [5, 20])
+@pytest.mark.parametrize("name", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(
+    "solver", [UniPCMultistepScheduler, EulerDiscreteScheduler, HeunDiscreteScheduler, DDPMScheduler]
+)
+def test_every_solver_made_from_the_models_config_samples_its_oracle_back(solver, name, steps):
+    scheduler = solver.from_config(make_scheduler(name).config)
+    check_scheduler(scheduler, name)
+    x0 = noise(seed=5) * 3
+    out = sample(oracle(name, x0), scheduler, noise(), steps, generators=generators(seed=3))
     torch.testing.assert_close(out, x0, atol=1e-5, rtol=0)  # 1e-6 measured
 
 

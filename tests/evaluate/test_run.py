@@ -19,6 +19,7 @@ from clipsonic.evaluate.laws import find_laws
 from clipsonic.evaluate.report import write_report
 from clipsonic.evaluate.rows import Making
 from clipsonic.evaluate.run import Options, evaluate
+from clipsonic.evaluate.sweep import cells_of, sweep
 from clipsonic.models.dit import DiT1D
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.prior.adapter import PriorShape, TextPrior
@@ -238,6 +239,68 @@ def test_the_command_judges_a_saved_pipeline_and_writes_a_report_that_names_the_
     assert "named rightly" in result["message"]
     assert str(tmp_path / "report" / "index.html") in result["message"]
     assert "pictures" in capsys.readouterr().err
+
+
+def test_a_sweep_makes_each_cell_once_and_counts_what_it_costs(unknown_corpus: Path, tmp_path: Path) -> None:
+    pipeline = make_pipeline()
+    pipeline.register_to_config(guidance_interval=[0.8, 1.0])  # type: ignore[no-untyped-call]
+    options = Options(unknown_corpus, num_scenes=3, prompts=("image",), model_name="mine")
+    first = sweep(pipeline, options, cells_of("1,4:1,2"), tmp_path / "out")
+    counted = {(cell["steps"], cell["guidance"]): cell["evaluations"] for cell in first["cells"]}
+    assert counted == {(1, 1.0): 1, (4, 1.0): 4, (1, 2.0): 2, (4, 2.0): 5}  # of four steps the first is guided
+    assert {cell["figures"]["num_sounds"] for cell in first["cells"]} == {3}
+    assert first["cells"][0]["figures"] != first["cells"][1]["figures"]
+    assert (tmp_path / "out" / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    table = (tmp_path / "out" / "sweep.md").read_text().splitlines()
+    assert len(table) == 2 + 4
+    assert "| 4 | 2 | 5 |" in table[-1]
+    (tmp_path / "out" / "cells" / "steps-4-guidance-2.json").unlink()
+    made: list[int | None] = []
+    again = sweep(Watching(pipeline, made), options, cells_of("1,4:1,2"), tmp_path / "out")
+    assert made == [4]
+    for cells in (first["cells"], again["cells"]):
+        for cell in cells:
+            cell["figures"].pop("seconds_per_sound")
+    assert again["cells"] == first["cells"]
+    with pytest.raises(UsageError, match=r"holds a sweep with num_scenes 3, not 4"):
+        sweep(
+            pipeline, Options(unknown_corpus, num_scenes=4, prompts=("image",), model_name="mine"), [], tmp_path / "out"
+        )
+    with pytest.raises(UsageError, match=r"text prompts is not possible .*have no caption"):
+        sweep(pipeline, Options(unknown_corpus, num_scenes=3, prompts=("text",)), cells_of("1:1"), tmp_path / "text")
+
+
+class Watching:
+    """A pipeline's outside that notes the steps of each call, and has a few-step adapter of its own."""
+
+    def __init__(self, inner: ClipSonicPipeline, made: list[int | None]) -> None:
+        self._inner, self._made, self._few = inner, made, None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def set_few_steps(self, steps: int | None) -> None:
+        self._few = steps
+
+    def __call__(self, **options: Any) -> Any:
+        self._made.append(options["num_inference_steps"] if self._few is None else -self._few)
+        return self._inner(**options)
+
+
+def test_few_steps_have_cells_of_their_own_and_are_turned_off_again(unknown_corpus: Path, tmp_path: Path) -> None:
+    made: list[int | None] = []
+    pipeline = Watching(make_pipeline(), made)
+    options = Options(unknown_corpus, num_scenes=2, prompts=("video",))
+    result = sweep(pipeline, options, cells_of("2:1", few_steps=2), tmp_path)
+    assert made == [2, -1, -2]
+    assert pipeline._few is None
+    assert [(cell["few_steps"], cell["evaluations"]) for cell in result["cells"]] == [(False, 2), (True, 1), (True, 2)]
+
+
+@pytest.mark.parametrize("text", ["4,8", "4:a", "0:1", "4:1:2", ":", "4:nan"])
+def test_a_sweep_that_names_no_cells_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match=r"--sweep|guidance_scale nan"):
+        cells_of(text)
 
 
 def test_a_corpus_of_another_clip_is_refused_with_both_names(tmp_path: Path) -> None:

@@ -88,7 +88,9 @@ def test_every_prompt_becomes_a_sound_file_that_says_how_it_was_made(
     out = tmp_path / "new" / f"a{suffix}"
     assert generate(model, f"--{kind}", prompts[kind], "--seed", 4, "--out", out) == 0
     wave, rate_hz = read_audio(out)
-    assert (len(wave), rate_hz) == (round(SECONDS * 16000), 16000)
+    seconds = 2.0 if kind == "video" else SECONDS  # of a video all of it, of others the model's segment
+    assert len(wave) == pytest.approx(seconds * 16000, abs=32 if kind == "video" else 0)
+    assert rate_hz == 16000
     assert 0.0 < np.abs(wave).max() <= 1.0
     about = read_metadata(out)
     assert about["seed"] == "4"
@@ -148,7 +150,7 @@ def test_a_video_gets_its_new_sound_and_keeps_its_picture(
 ) -> None:
     out = tmp_path / "a.mp4"
     assert generate(model, "--video", prompts["video"], "--start-s", 1.0, "--out", out) == 0
-    assert "sound from 1.00 to 1.51 s" in capsys.readouterr().out
+    assert "sound from 1.00 to 2.00 s" in capsys.readouterr().out
     payloads = []
     for path in (prompts["video"], str(out)):
         with av.open(path) as container:
@@ -192,7 +194,7 @@ WRONG = {
         "start_s 9 lies beyond the end",
     ),
     "start without video": (["--text", "a", "--start-s", "9", "--out", "a.wav"], "give it with --video"),
-    "duration": (["--text", "a", "--duration-s", "8", "--out", "a.wav"], "at most the 0.512 s"),
+    "duration": (["--text", "a", "--duration-s", "3601", "--out", "a.wav"], "at most 3600"),
     "closer": (["--text", "a", "--closer", "best", "--out", "a.wav"], "--closer best is unknown"),
     "closer without text": (["--image", "{image}", "--closer", "prior", "--out", "a.wav"], "there is none"),
     "no prior": (["--text", "a", "--closer", "prior", "--out", "a.wav"], "needs a prior"),

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from clipsonic.diffusion.guidance import Guidance
+from clipsonic.diffusion.sampling import num_evaluations
+from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.errors import UsageError
 from clipsonic.resources import bundled_root
 from clipsonic.train.command import build_parser, config_of, load_config
@@ -50,6 +53,21 @@ def test_a_preset_has_the_size_and_length_it_promises(name: str, low: float, hig
     config = load_config(name)
     assert low <= num_parameters(config) <= high
     assert config.segment.spec(768, "toy/1").seconds == pytest.approx(seconds)
+
+
+def test_nine_of_the_sixteen_steps_of_base_are_guided() -> None:
+    sampling = load_config("base").objective.sampling
+    assert sampling == {"num_inference_steps": 16, "guidance_scale": 2.0, "guidance_interval": (0.5, 1.0)}
+    assert load_config("tiny").objective.sampling == {}
+    scheduler = make_scheduler("flow", flow_shift=load_config("base").objective.flow_shift)
+    guidance = Guidance(sampling["guidance_scale"], sampling["guidance_interval"])
+    assert num_evaluations(scheduler, 16, guidance) == 7 + 2 * 9
+
+
+@pytest.mark.parametrize("interval", ["[0.6, 0.5]", "[0.5, 1.5]"])
+def test_a_guidance_interval_that_is_none_is_refused(interval: str) -> None:
+    with pytest.raises(UsageError, match=r"guidance_interval .* two rising times from 0 to 1"):
+        parse("--objective.guidance_interval", interval)
 
 
 def test_the_defaults_are_those_of_tiny() -> None:

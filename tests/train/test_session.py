@@ -356,6 +356,13 @@ def test_the_pipeline_holds_the_averaged_weights_and_the_report_the_figures(
     assert np.isfinite(mel).all()
 
 
+def test_the_pipeline_samples_as_its_config_says(corpus: Path, tmp_path: Path) -> None:
+    told = {"num_inference_steps": 5, "guidance_scale": 2.0, "guidance_interval": (0.5, 1.0)}
+    train(dataclasses.replace(toy(1), objective=ObjectiveConfig(**told)), corpus, tmp_path)  # type: ignore[arg-type]
+    config = ClipSonicPipeline.from_pretrained(tmp_path).config
+    assert {name: config[name] for name in told} == {**told, "guidance_interval": [0.5, 1.0]}
+
+
 def test_mel_statistics_make_the_training_mels_standard(corpus: Path, unbroken: dict[int, Path]) -> None:
     weights = newest(unbroken[1])["state_dict"]
     loader = SegmentLoader(corpus, SEGMENT.spec(WIDTH, "toy/1"), 4, 0)
