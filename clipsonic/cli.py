@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train-prior": ("clipsonic.prior.train_command", "train a diffusion prior on pictures and captions"),
     "train-vocoder": ("clipsonic.train.vocoder_command", "train a neural vocoder on the sound of a corpus"),
     "generate": ("clipsonic.generate.command", "make a sound from a text, a picture or a video"),
+    "demo": ("clipsonic.demo.command", "make sounds on a local web page"),
     "evaluate": ("clipsonic.evaluate.command", "judge a model on held-out videos"),
 }
 
