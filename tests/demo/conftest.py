@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-START_S = 60.0
+START_S = 90.0
 LIFE_S = 400
 PLACES = 8
 
@@ -33,6 +33,7 @@ class Demo:
     url: str
     process: subprocess.Popen[bytes]
     temporary: Path
+    places: int = PLACES
 
 
 def start_demo(folder: Path, *options: str) -> Demo:
