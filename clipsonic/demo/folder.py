@@ -7,6 +7,7 @@ Price: the folder is walked once per request (some hundred files).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -58,6 +59,9 @@ class DemoFolder:
                 if age_s > self._limits.keep_s or (total > allowed and age_s > _GRACE_S):
                     path.unlink(missing_ok=True)
                     total -= size
+                    with contextlib.suppress(OSError):  # not empty, or the folder of us all
+                        if path.parent != self.path:
+                            path.parent.rmdir()
         if total > allowed:
             raise FullError(f"the demo holds {total >> 20} MB, above its {allowed >> 20}: try again in a minute")
 

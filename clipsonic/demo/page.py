@@ -10,6 +10,7 @@ import os
 import secrets
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gradio import processing_utils
 from clipsonic.demo import rendering
 from clipsonic.demo.answer import answer
 from clipsonic.demo.body import plain_name
+from clipsonic.demo.examples import EXAMPLES
 from clipsonic.demo.limits import MAX_SEED, NUM_HISTORY
 from clipsonic.demo.looker import Upload
 from clipsonic.demo.parts import Choices, Players, choices_below, players_below, prompt_tabs, theme
@@ -52,6 +54,9 @@ def build_page(studio: Studio) -> Any:
         choices = choices_below(studio)
         players = players_below()
         history = gr.State([])
+        for kind, button in prompts.examples.items():
+            make = EXAMPLES[kind][1]
+            button.click(partial(make, studio.folder), outputs=prompts.inputs[kind], api_visibility="private")
         for kind in prompts.buttons:
             events = [prompts.buttons[kind].click]
             if kind == "text":

@@ -12,12 +12,12 @@ import gradio as gr
 
 from clipsonic.demo import limits, rendering
 from clipsonic.demo.answer import Answer
+from clipsonic.demo.examples import EXAMPLES, TEXTS
 from clipsonic.demo.studio import Studio
 from clipsonic.generate.known import kinds_text
 from clipsonic.prior.closer_names import CLOSERS
 
 _FONTS = ("system-ui", "sans-serif")
-_EXAMPLES = ("a small glass bell ringing slowly", "three wooden drums being beaten fast", "a dog barking")
 
 
 def theme() -> gr.themes.Base:
@@ -28,10 +28,11 @@ def theme() -> gr.themes.Base:
 
 @dataclass(frozen=True)
 class Prompts:
-    """The three ways to ask: for each kind its input and its button; and where in a video the sound begins."""
+    """The three ways to ask: for each kind its input and its button, for some an example; where in a video."""
 
     inputs: dict[str, Any]
     buttons: dict[str, Any]
+    examples: dict[str, Any]
     start: Any
 
 
@@ -39,6 +40,7 @@ def prompt_tabs(studio: Studio) -> Prompts:
     """Three tabs."""
     inputs: dict[str, Any] = {}
     buttons: dict[str, Any] = {}
+    examples: dict[str, Any] = {}
     with gr.Tabs(elem_id="prompts"):
         with gr.Tab("Text", id="text"):
             inputs["text"] = gr.Textbox(
@@ -46,7 +48,7 @@ def prompt_tabs(studio: Studio) -> Prompts:
                 max_length=limits.MAX_TEXT, elem_id="text", autofocus=True,
             )  # fmt: skip
             if studio.is_bundled:
-                gr.Examples([[text] for text in _EXAMPLES], inputs["text"], label="For instance")
+                gr.Examples([[text] for text in TEXTS], inputs["text"], label="For instance")
                 with gr.Accordion("What this model knows", open=False):
                     gr.Markdown("\n".join(f"- {line}" for line in kinds_text().splitlines()))
             buttons["text"] = _button("text")
@@ -55,18 +57,27 @@ def prompt_tabs(studio: Studio) -> Prompts:
                 label="A picture of what sounds", sources=["upload", "clipboard"], type="filepath", height=260,
                 elem_id="image", buttons=[],
             )  # fmt: skip
+            examples.update(_example(studio, "image"))
             buttons["image"] = _button("image")
         with gr.Tab("Video", id="video"):
             inputs["video"] = gr.Video(
                 label="A video that lacks its sound", sources=["upload"], height=260, elem_id="video", buttons=[]
             )
+            examples.update(_example(studio, "video"))
             start = gr.Number(0, label="Begin in the video at (seconds)", minimum=0, elem_id="start")
             buttons["video"] = _button("video")
-    return Prompts(inputs, buttons, start)
+    return Prompts(inputs, buttons, examples, start)
 
 
 def _button(kind: str) -> gr.Button:
     return gr.Button("Make the sound", variant="primary", elem_id=f"make-{kind}")
+
+
+def _example(studio: Studio, kind: str) -> dict[str, Any]:
+    """A button for an example, where examples would be of what the model knows."""
+    if not studio.is_bundled:
+        return {}
+    return {kind: gr.Button(EXAMPLES[kind][0], size="sm", elem_id=f"example-{kind}")}
 
 
 @dataclass(frozen=True)
@@ -154,7 +165,7 @@ def players_below() -> Players:
     columns, audios, pictures = [], [], []
     with gr.Row(elem_id="sounds"):
         for index in range(limits.MAX_SOUNDS):
-            with gr.Column(visible=False, min_width=260) as column:
+            with gr.Column(visible=False, min_width=220) as column:
                 audios.append(
                     gr.Audio(label=f"Sound {index + 1}", interactive=False, type="filepath", buttons=["download"])
                 )

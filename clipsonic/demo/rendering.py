@@ -85,4 +85,5 @@ def _row(entry: dict[str, Any]) -> str:
     players = "".join(
         f"<audio controls preload='none' src='/v1/sounds/{escape(name)}'></audio>" for name in entry["files"]
     )
-    return f"<li><span>{escape(shown)} <small>seed {entry['seed']}</small></span>{players}</li>"
+    words = f"{escape(shown)} <small>seed {entry['seed']}</small>"
+    return f"<li><span>{words}</span><div class='players'>{players}</div></li>"

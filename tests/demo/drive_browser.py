@@ -16,7 +16,7 @@ from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
-LIFE_S = 95.0
+LIFE_S = 150.0
 WAIT_MS = 25_000
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -85,10 +85,16 @@ def visit_more(page: Page, url: str, media: Path, out: Path) -> dict[str, Any]:
     page.fill("#text textarea", "<b>quarterly</b> earnings")
     seen["unknown"] = press(page, "text", ".notice")
     choose(page, "video", media / "scene.mp4")
+    seen["trims"] = page.locator("#video button[aria-label^=Trim]").is_visible()
     seen["video"] = press(page, "video", "[role=status]")
     page.wait_for_function("() => { const v = document.querySelector('#videos video'); return v && v.duration > 0 }")
     seen["video_s"] = page.evaluate("() => document.querySelector('#videos video').duration")
     page.screenshot(path=str(out / "demo-video-1280.png"), full_page=True)
+    page.get_by_role("tab", name="Picture").click()
+    page.click("#example-image")
+    page.wait_for_selector("#image img")
+    seen["drawn"] = press(page, "image", "[role=status]")
+    seen["history"] = page.inner_text("#history")
     page.reload()
     choose(page, "video", media / "broken.mp4")
     seen["broken"] = press(page, "video", "[role=alert]")

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(200)
-LIFE_S = 100.0
+pytestmark = pytest.mark.timeout(400)
+LIFE_S = 160.0
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,16 @@ def test_an_empty_wish_gets_a_friendly_sentence(seen: dict[str, Any]) -> None:
 
 def test_what_the_model_does_not_know_is_said_and_a_text_is_no_markup(seen: dict[str, Any]) -> None:
     assert "<b>quarterly</b> earnings" in seen["more"]["unknown"]
+
+
+def test_who_has_no_picture_gets_one_drawn_and_the_page_remembers_what_was_made(seen: dict[str, Any]) -> None:
+    assert "1 sound" in seen["more"]["drawn"]
+    titles = re.findall(r"(.+?) seed \d+", seen["more"]["history"])
+    assert titles == ["drawn example.png", "scene.mp4", "<b>quarterly</b> earnings"]
+
+
+def test_what_would_fetch_a_program_from_elsewhere_is_not_offered(seen: dict[str, Any]) -> None:
+    assert seen["more"]["trims"] is False
 
 
 def test_nothing_is_asked_of_any_other_server(seen: dict[str, Any]) -> None:

@@ -30,6 +30,16 @@ def test_what_is_old_is_removed_and_what_is_new_stays(tmp_path: Path) -> None:
     assert new.exists()
 
 
+def test_a_folder_whose_last_file_is_removed_goes_with_it(tmp_path: Path) -> None:
+    folder = DemoFolder(Limits(1.0, keep_s=100.0), tmp_path)
+    path = folder.path / "uploads" / "picture.png"
+    path.parent.mkdir()
+    put(folder, 200.0).rename(path)
+    folder.tidy()
+    assert not path.parent.exists()
+    assert folder.path.exists()
+
+
 def test_beyond_the_space_the_oldest_go_first(tmp_path: Path) -> None:
     folder = DemoFolder(Limits(1.0, folder_mb=1), tmp_path)
     oldest, older, new = (put(folder, age_s, 400_000) for age_s in (300.0, 200.0, 0.0))

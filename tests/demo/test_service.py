@@ -18,7 +18,7 @@ import soundfile
 
 httpx = pytest.importorskip("httpx", reason="needs the packages of the page: pip install clipsonic[demo]")
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 
 BELL = {"text": "a small glass bell ringing slowly"}
 
