@@ -14,10 +14,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, TimeoutError, sync_playwright
 
 LIFE_S = 150.0
-WAIT_MS = 25_000
+WAIT_MS = 20_000
+TRIES = 3
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--no-first-run", "--disable-dev-shm-usage", "--mute-audio",
@@ -37,8 +38,17 @@ SHOWN = "() => document.querySelectorAll('img.spectrogram').length"
 def press(page: Page, kind: str, among: str) -> str:
     """Press a tab's button; what the page says then."""
     before = page.evaluate(STATUS, among)
-    page.click(f"#make-{kind}")
-    page.wait_for_function(f"([among, before]) => ![before, null].includes(({STATUS})(among))", arg=[among, before])
+    changed = f"([among, before]) => ![before, null].includes(({STATUS})(among))"
+    shown = page.inner_text("#status")
+    for _ in range(TRIES):
+        page.click(f"#make-{kind}")
+        try:
+            page.wait_for_function(changed, arg=[among, before])
+            break
+        except TimeoutError:  # a page that was not ready has not heard the click: then nothing has begun
+            if page.inner_text("#status") != shown:
+                page.wait_for_function(changed, arg=[among, before])
+                break
     return page.inner_text(f"#status {among}")
 
 
