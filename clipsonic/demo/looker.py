@@ -48,8 +48,8 @@ class Looker:
         allowed = ChildLimits(limits.open_s, limits.open_memory_mb, file_mb=4 * limits.upload_mb)
         self._child = Child("clipsonic.demo.looking", allowed)
 
-    def look(self, upload: Upload, start_s: float, seconds: float) -> Seen:
-        """The picture of an image, or four frames of the video's segment from `start_s`.
+    def look(self, upload: Upload, start_s: float, seconds: float, segment_s: float) -> Seen:
+        """The picture of an image, or of the video's seconds from `start_s` four frames for each segment.
 
         Raises:
             DemoError: it cannot be opened, or takes more than it may.
@@ -58,7 +58,8 @@ class Looker:
             if upload.kind == "image":
                 _, pictures = self._child.call("picture", path=str(upload.path), name=upload.name)
                 return Seen(_proper(pictures))
-            facts, frames = self._child.call("frames", path=str(upload.path), start_s=start_s, seconds=seconds)
+            asked = {"path": str(upload.path), "start_s": start_s, "seconds": seconds, "segment_s": segment_s}
+            facts, frames = self._child.call("frames", **asked)
             return Seen(_proper(frames), [float(time_s) for time_s in facts["times_s"]], float(facts["left_s"]))
         except RefusedError as refused:
             raise self._refusal(upload, refused, start_s) from None

@@ -1,12 +1,13 @@
 """What is done with an upload where it can be killed: its pictures, and a video with its new sound.
 
 Guarantee: runs in a process of its own (`ingest.child`) and loads no torch; a picture comes back upright, as uint8 RGB,
-its shorter side at most 1024 pixels. Not exact: what is larger is shrunk, so its sound may differ a little from the
-one that `clipsonic generate` makes of the same file. Price: about 0.1 s for a small video.
+its shorter side at most 1024 pixels (384 of a video longer than a segment). Not exact: what is larger is shrunk, so its
+sound may differ a little from the one that `clipsonic generate` makes of the same file. Price: 0.1 s for a small video.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.specs import CorpusSpec
 
 MAX_SIDE = 1024
-NUM_FRAMES = 4
+NUM_FRAMES = 4  # of one segment, as the pipeline looks at a video
+_MAX_FRAMES = 60
+_MANY_SIDE = 384  # of more frames than that
 _LEAST_S = 0.003  # as the pipeline does
 
 
@@ -41,8 +44,8 @@ def picture(path: str, name: str) -> tuple[dict[str, Any], list[np.ndarray]]:
         raise RefusedError(reason, words.replace(path, name)) from None
 
 
-def frames(path: str, start_s: float, seconds: float) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Four frames (H, W, 3) at the bin centres of the segment from `start_s`; facts: `times_s` in it, and `left_s`.
+def frames(path: str, start_s: float, seconds: float, segment_s: float) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Four frames (H, W, 3) for each segment from `start_s`, at bin centres; facts: `times_s` from it, and `left_s`.
 
     Raises:
         RefusedError: not_media, no_video, decode_error, or too_short for this start.
@@ -51,9 +54,11 @@ def frames(path: str, start_s: float, seconds: float) -> tuple[dict[str, Any], l
     left_s = min(seconds, end_s - start_s)
     if left_s < _LEAST_S:
         raise RefusedError(RefusalReason.TOO_SHORT, f"it lasts {max(0.0, end_s):.2f} s")
-    times_s = CorpusSpec.frame_times_s(left_s, NUM_FRAMES)
+    count = min(_MAX_FRAMES, NUM_FRAMES * math.ceil(left_s / segment_s - 1e-6))
+    times_s = CorpusSpec.frame_times_s(left_s, count)
+    side = MAX_SIDE if count <= NUM_FRAMES else _MANY_SIDE
     shown = frames_at(path, [start_s + time_s for time_s in times_s])
-    return {"times_s": times_s, "left_s": left_s}, [_shrunk(frame) for frame in shown]
+    return {"times_s": times_s, "left_s": left_s}, [_shrunk(frame, side) for frame in shown]
 
 
 def with_sound(path: str, sound: str, out: str, start_s: float) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -66,9 +71,9 @@ def with_sound(path: str, sound: str, out: str, start_s: float) -> tuple[dict[st
     return {"written": True}, []
 
 
-def _shrunk(pixels: np.ndarray) -> np.ndarray:
+def _shrunk(pixels: np.ndarray, side: int = MAX_SIDE) -> np.ndarray:
     height, width = pixels.shape[:2]
-    scale = MAX_SIDE / min(height, width)
+    scale = side / min(height, width)
     if scale >= 1.0:
         return pixels
     size = max(1, round(width * scale)), max(1, round(height * scale))

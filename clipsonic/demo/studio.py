@@ -87,12 +87,13 @@ class Studio:
             self._places.release()
 
     def look(self, wish: Wish, upload: Upload) -> Seen:
-        """What the upload shows, of a video in a segment from the wished start; takes time.
+        """What the upload shows, of a video in the seconds that the sound may last; takes time.
 
         Raises:
             DemoError: it cannot be opened.
         """
-        return self.looker.look(upload, wish.start_s, self.segment_s)
+        seconds = max(self.segment_s, wish.duration_s or self.limits.max_duration_s)
+        return self.looker.look(upload, wish.start_s, seconds, self.segment_s)
 
     def begin(self, wish: Wish, seen: Seen | None = None, name: str | None = None) -> Ticket:
         """Put a wish in the queue, with what its file shows and is called; its ticket's future will hold the result."""
@@ -161,9 +162,9 @@ class Studio:
         """As wished; else the model's segment, of a video what is left of it, and no more than is allowed."""
         if ticket.wish.duration_s is not None:
             return ticket.wish.duration_s
-        left_s = ticket.seen.left_s if ticket.seen is not None and ticket.seen.left_s is not None else self.segment_s
-        longest_s = min(left_s, self.limits.max_duration_s)
-        return None if longest_s >= self.segment_s else longest_s
+        left_s = None if ticket.seen is None else ticket.seen.left_s
+        longest_s = min(self.segment_s if left_s is None else left_s, self.limits.max_duration_s)
+        return None if longest_s == self.segment_s else longest_s
 
     def _guidance(self, wish: Wish) -> float | None:
         """As wished; a negative text needs some."""
