@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train-vocoder": ("clipsonic.train.vocoder_command", "train a neural vocoder on the sound of a corpus"),
     "convert": ("clipsonic.convert.command", "turn a published text prior or vocoder into a folder of ours"),
     "generate": ("clipsonic.generate.command", "make a sound from a text, a picture or a video"),
+    "demo": ("clipsonic.demo.command", "make sounds on a local web page"),
     "evaluate": ("clipsonic.evaluate.command", "judge a model on held-out videos"),
     "doctor": ("clipsonic.doctor.command", "say what this installation has and what is missing"),
 }

@@ -22,6 +22,9 @@ LAYERS = {
 }  # fmt: skip
 
 DOORS = {
+    "gradio": {"demo/page.py", "demo/parts.py"},
+    "fastapi": {"demo"},
+    "uvicorn": {"demo"},
     "open_clip": {"clip/open_clip.py"},
     "webdataset": {"shards"},
     "decord": {"ingest"},

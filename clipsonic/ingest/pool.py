@@ -171,7 +171,7 @@ class _Worker:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
-            env=_environment(),
+            env=worker_environment(),
         )
         theirs.close()
         self.number: int | None = None
@@ -239,7 +239,7 @@ class _Worker:
         self._stderr.close()
 
 
-def _environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     """The child finds the same clipsonic, and its libraries start no threads of their own."""
     root = str(Path(clipsonic.__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -27,14 +27,14 @@ _M_ARENA_MAX = -8  # of glibc's mallopt: fewer arenas, so that the address space
 def main(pipe: int, parent: int, memory_mb: int) -> None:
     """Serve the parent over the file descriptor `pipe` until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _use_one_arena()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    use_one_arena()
     import pyloudnorm  # noqa: F401  # its second of importing is no file's fault
 
     from clipsonic.ingest import segments
 
-    _quiet_decoders()
-    _limit_memory(memory_mb)
+    quiet_decoders()
+    limit_memory(memory_mb)
     connection = Connection(pipe)
     connection.send(("ready",))
     while True:
@@ -69,7 +69,7 @@ def _send(connection: Connection, message: tuple[Any, ...]) -> None:
         os._exit(0)
 
 
-def _quiet_decoders() -> None:
+def quiet_decoders() -> None:
     """FFmpeg's log goes into the errors (PyAV attaches its last line), not to the terminal."""
     import av
 
@@ -78,14 +78,15 @@ def _quiet_decoders() -> None:
     logging.getLogger("libav").propagate = False
 
 
-def _use_one_arena() -> None:
+def use_one_arena() -> None:
+    """Let all threads allocate from one place: the address space then tells what is used."""
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
         if mallopt is not None:
             mallopt(_M_ARENA_MAX, 1)
 
 
-def _limit_memory(memory_mb: int) -> None:
+def limit_memory(memory_mb: int) -> None:
     """Allow so much address space beyond what is mapped already; only where the system tells and enforces it."""
     if sys.platform != "linux":
         return
@@ -97,6 +98,15 @@ def _limit_memory(memory_mb: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
+def limit_files(file_mb: int) -> None:
+    """No file that this process writes may grow beyond; writing more fails like on a full disk (Linux and macOS)."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_mb * 2**20, file_mb * 2**20))
+
+
 def _forget_stderr() -> None:
     """Standard error is a file of which only the last words before a crash are read: keep it small."""
     try:
@@ -106,7 +116,8 @@ def _forget_stderr() -> None:
         return  # a terminal or a pipe, when run by hand
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
+    """Wait until the parent is gone, then end this process."""
     while os.getppid() == parent:
         time.sleep(_WATCH_S)
     os._exit(1)

@@ -1,0 +1,88 @@
+"""From a wish to its answer, step by step: the one path that the page and the service share.
+
+Guarantee: equal wishes get equal sounds, whichever way they came; who is no longer there is not served. Price: the
+calling thread waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipsonic.demo.looker import Upload
+from clipsonic.demo.refusals import LateError
+from clipsonic.demo.studio import Made, Result, Studio, Ticket
+from clipsonic.demo.wish import Wish, checked
+
+Tell = Callable[[float, str], None]
+"""Called now and then with the share that is done, 0 to 1, and what is going on."""
+
+_TICK_S = 0.1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Sounds, how they were made, a word of caution; of a video, it with these sounds or why it is not."""
+
+    sounds: tuple[Made, ...]
+    facts: dict[str, Any]
+    notice: str | None
+    videos: tuple[Path, ...] = ()
+    no_video: str | None = None
+
+
+def answer(
+    studio: Studio,
+    wish: Wish,
+    upload: Upload | None,
+    tell: Tell = lambda share, words: None,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Answer:
+    """Make what was wished for; the caller holds a place.
+
+    Raises:
+        DemoError: the wish cannot be met, or is no longer wanted.
+    """
+    checked(wish, None if upload is None else upload.kind, studio.limits)
+    studio.folder.tidy()
+    seen = None
+    if upload is not None:
+        tell(0.0, f"looking at {upload.name}")
+        seen = studio.look(wish, upload)
+    ticket = studio.begin(wish, seen, None if upload is None else upload.name)
+    result = _wait(studio, ticket, tell, is_wanted)
+    if upload is None or upload.kind != "video":
+        return Answer(result.sounds, result.facts, result.notice)
+    tell(1.0, "putting the sound to the video")
+    videos, no_video = _with_sounds(studio, wish, upload, result)
+    return Answer(result.sounds, result.facts, result.notice, videos, no_video)
+
+
+def _wait(studio: Studio, ticket: Ticket, tell: Tell, is_wanted: Callable[[], bool]) -> Result:
+    while True:
+        try:
+            return ticket.future.result(timeout=_TICK_S)
+        except CancelledError:
+            raise LateError("nobody waits for this sound any more: ask again") from None
+        except TimeoutError:
+            if ticket.future.done():  # it was the model's
+                raise
+        if not is_wanted():
+            ticket.future.cancel()
+            raise LateError("nobody waits for this sound any more: ask again")
+        ahead = studio.ahead_of(ticket)
+        tell(ticket.share, f"waiting, {ahead} ahead of you" if ahead else "making the sound")
+
+
+def _with_sounds(studio: Studio, wish: Wish, upload: Upload, result: Result) -> tuple[tuple[Path, ...], str | None]:
+    videos: list[Path] = []
+    for made in result.sounds:
+        out = studio.folder.new(".mp4")
+        why = studio.looker.add_sound(upload, made.wave, out, wish.start_s)
+        if why is not None:
+            return (), why
+        videos.append(out)
+    return tuple(videos), None

@@ -1,0 +1,177 @@
+"""The page's parts: tabs to ask in, choices, players; each with its place, none with behaviour.
+
+Guarantee: every choice has a default that needs no thought. Price: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from clipsonic.demo import limits, rendering
+from clipsonic.demo.answer import Answer
+from clipsonic.demo.examples import EXAMPLES, TEXTS
+from clipsonic.demo.studio import Studio
+from clipsonic.generate.known import kinds_text
+from clipsonic.prior.closer_names import CLOSERS
+
+_FONTS = ("system-ui", "sans-serif")
+
+
+def theme() -> gr.themes.Base:
+    """Plain, in the visitor's own fonts."""
+    fonts = [gr.themes.Font(name) for name in _FONTS]
+    return gr.themes.Soft(font=fonts, font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")])
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The three ways to ask: for each kind its input and its button, for some an example; where in a video."""
+
+    inputs: dict[str, Any]
+    buttons: dict[str, Any]
+    examples: dict[str, Any]
+    start: Any
+
+
+def prompt_tabs(studio: Studio) -> Prompts:
+    """Three tabs."""
+    inputs: dict[str, Any] = {}
+    buttons: dict[str, Any] = {}
+    examples: dict[str, Any] = {}
+    with gr.Tabs(elem_id="prompts"):
+        with gr.Tab("Text", id="text"):
+            inputs["text"] = gr.Textbox(
+                label="What should be heard?", placeholder="a small glass bell ringing slowly", lines=2,
+                max_length=limits.MAX_TEXT, elem_id="text", autofocus=True,
+            )  # fmt: skip
+            if studio.is_bundled:
+                gr.Examples([[text] for text in TEXTS], inputs["text"], label="For instance")
+                with gr.Accordion("What this model knows", open=False):
+                    gr.Markdown("\n".join(f"- {line}" for line in kinds_text().splitlines()))
+            buttons["text"] = _button("text")
+        with gr.Tab("Picture", id="image"):
+            inputs["image"] = gr.Image(
+                label="A picture of what sounds", sources=["upload", "clipboard"], type="filepath", height=260,
+                elem_id="image", buttons=[],
+            )  # fmt: skip
+            examples.update(_example(studio, "image"))
+            buttons["image"] = _button("image")
+        with gr.Tab("Video", id="video"):
+            inputs["video"] = gr.Video(
+                label="A video that lacks its sound", sources=["upload"], height=260, elem_id="video", buttons=[]
+            )
+            examples.update(_example(studio, "video"))
+            start = gr.Number(0, label="Begin in the video at (seconds)", minimum=0, elem_id="start")
+            buttons["video"] = _button("video")
+    return Prompts(inputs, buttons, examples, start)
+
+
+def _button(kind: str) -> gr.Button:
+    return gr.Button("Make the sound", variant="primary", elem_id=f"make-{kind}")
+
+
+def _example(studio: Studio, kind: str) -> dict[str, Any]:
+    """A button for an example, where examples would be of what the model knows."""
+    if not studio.is_bundled:
+        return {}
+    return {kind: gr.Button(EXAMPLES[kind][0], size="sm", elem_id=f"example-{kind}")}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Inputs by their names in a wish (and `random`); a value equal to its default counts as not given."""
+
+    inputs: dict[str, Any]
+    defaults: dict[str, float]
+
+
+def choices_below(studio: Studio) -> Choices:
+    """What may be chosen, folded away."""
+    config, longest_s = studio.pipeline.config, studio.limits.max_duration_s
+    defaults = {
+        "steps": config["num_inference_steps"],
+        "guidance": config["guidance_scale"],
+        "duration_s": round(min(longest_s, studio.segment_s), 1),
+    }
+    closers = ["auto", *(name for name in CLOSERS if studio.pipeline.why_no_closer(name) is None)]
+    with gr.Row():
+        count = gr.Slider(1, limits.MAX_SOUNDS, 1, step=1, label="Variations", min_width=280, elem_id="variations")
+        length = gr.Slider(
+            0.5,
+            max(0.5, round(longest_s, 1)),
+            defaults["duration_s"],
+            step=0.1,
+            label="Length (seconds)",
+            min_width=280,
+        )
+    with gr.Accordion("More choices", open=False):
+        negative = gr.Textbox(label="What should not be heard", max_length=limits.MAX_TEXT, elem_id="negative")
+        with gr.Row():
+            random = gr.Checkbox(True, label="Another sound at every press", elem_id="random")
+            seed = gr.Number(0, label="Seed, if not", precision=0, minimum=0, maximum=limits.MAX_SEED, elem_id="seed")
+        with gr.Row():
+            steps = gr.Slider(
+                1, limits.MAX_STEPS, defaults["steps"], step=1, label="Steps: more are slower", min_width=280
+            )
+            guidance = gr.Slider(0, 8, defaults["guidance"], step=0.1, label="Guidance: more is closer", min_width=280)
+        closer = gr.Dropdown(closers, value="auto", label="From text to picture by")
+        loud = gr.Checkbox(True, label="Even loudness (-14 LUFS)")
+    inputs = {
+        "num_sounds": count, "duration_s": length, "negative_text": negative, "random": random, "seed": seed,
+        "steps": steps, "guidance": guidance, "closer": closer, "loud": loud,
+    }  # fmt: skip
+    return Choices(inputs, defaults)
+
+
+@dataclass(frozen=True)
+class Players:
+    """Where the answer is shown: words, four columns of player and spectrogram, videos, history."""
+
+    status: Any
+    columns: list[Any]
+    audios: list[Any]
+    pictures: list[Any]
+    videos: Any
+    history: Any
+
+    @property
+    def outputs(self) -> list[Any]:
+        """In the order of `showing` and `unchanged`."""
+        return [self.status, *self.columns, *self.audios, *self.pictures, self.videos, self.history]
+
+    def unchanged(self, status: str) -> list[Any]:
+        """Other words, all else as it was."""
+        return [status, *(gr.skip() for _ in self.outputs[1:])]
+
+    def showing(self, made: Answer, status: str, history: str) -> list[Any]:
+        """An answer."""
+        sounds = [*made.sounds, *[None] * (limits.MAX_SOUNDS - len(made.sounds))]
+        return [
+            status,
+            *(gr.update(visible=sound is not None) for sound in sounds),
+            *(None if sound is None else str(sound.wave) for sound in sounds),
+            *("" if sound is None else rendering.spectrogram(sound) for sound in sounds),
+            rendering.videos(made),
+            history,
+        ]
+
+
+def players_below() -> Players:
+    """Empty players."""
+    status = gr.HTML(rendering.empty(), elem_id="status", min_height=60)
+    columns, audios, pictures = [], [], []
+    with gr.Row(elem_id="sounds"):
+        for index in range(limits.MAX_SOUNDS):
+            with gr.Column(visible=False, min_width=220) as column:
+                audios.append(
+                    gr.Audio(label=f"Sound {index + 1}", interactive=False, type="filepath", buttons=["download"])
+                )
+                pictures.append(gr.HTML())
+            columns.append(column)
+    videos = gr.HTML(elem_id="videos")
+    with gr.Accordion("Made before", open=True):
+        history = gr.HTML(rendering.history([]), elem_id="history")
+    return Players(status, columns, audios, pictures, videos, history)

@@ -1,0 +1,81 @@
+"""The service's documentation of itself: the schema of a wish, the limits in force, and the model's facts.
+
+Guarantee: made of the very objects that check requests, so it cannot say anything else. Price: none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from clipsonic import __version__
+from clipsonic.demo import limits
+from clipsonic.demo.studio import Studio
+from clipsonic.demo.wish import Wish
+
+REFUSALS = {
+    "400": "the request cannot be read",
+    "408": "the request took too long to arrive",
+    "413": "the request, or what its file unpacks to, is too large",
+    "415": "a content type, or a kind of file, that is not taken",
+    "422": "a field that is unknown or out of its range, a file that is damaged or takes too long to open",
+    "429": "all places are taken: come back after the seconds in Retry-After",
+    "503": "the demo's disk space is full",
+}
+
+
+def _form_schema() -> dict[str, Any]:
+    schema = Wish.model_json_schema()
+    file = {"type": "string", "format": "binary"}
+    properties = {
+        **schema["properties"],
+        "image": {**file, "description": "A picture of what sounds."},
+        "video": {**file, "description": "A video, looked at from start_s for one segment."},
+    }
+    return {**schema, "properties": properties}
+
+
+SOUNDS_API: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": Wish.model_json_schema()},
+            "multipart/form-data": {"schema": _form_schema()},
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "One sound, its facts as JSON in the header X-Clipsonic-Facts; or, for several or where "
+            "application/json is accepted, the facts and where the files are.",
+            "content": {
+                "audio/wav": {"schema": {"type": "string", "format": "binary"}},
+                "application/json": {"schema": {"type": "object"}},
+            },
+        },
+        **{status: {"description": f'{what}; {{"error": SENTENCE}}'} for status, what in REFUSALS.items()},
+    },
+}
+"""What OpenAPI says of `POST /v1/sounds`."""
+
+
+def facts_of_schema(studio: Studio) -> dict[str, Any]:
+    """What `GET /v1/schema` answers."""
+    pipeline = studio.pipeline
+    return {
+        "clipsonic": __version__,
+        "request": _form_schema(),
+        "limits": {
+            **dataclasses.asdict(studio.limits),
+            "max_sounds": limits.MAX_SOUNDS,
+            "max_steps": limits.MAX_STEPS,
+            "max_text": limits.MAX_TEXT,
+        },
+        "model": {
+            "name": studio.name,
+            "segment_s": studio.segment_s,
+            "sample_rate_hz": pipeline.segment.mel.sample_rate_hz,
+            "steps": pipeline.config["num_inference_steps"],
+            "guidance": pipeline.config["guidance_scale"],
+        },
+        "refusals": REFUSALS,
+    }

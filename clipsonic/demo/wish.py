@@ -1,0 +1,98 @@
+"""What may be asked of the demo: one schema for the page, the service and its documentation.
+
+Guarantee: a wish that constructs is within the fixed ranges; `checked` adds what depends on the model. Values of a form
+may come as text ("3"); unknown fields are refused. Price: pydantic, which comes with the page's packages.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clipsonic.demo import limits
+from clipsonic.demo.limits import Limits
+from clipsonic.demo.refusals import DemoError
+from clipsonic.prior.closer_names import CLOSERS
+
+TextCloser = Literal["auto", "zero-shot", "mean-shift", "neighbours", "prior"]
+GUIDANCE_AWAY = 2.0
+"""Guidance where a negative text is given, none is said, and the model's own is 1, at which it would have no effect."""
+
+
+class Wish(BaseModel):
+    """A sound to make."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    text: str | None = Field(
+        None, min_length=1, max_length=limits.MAX_TEXT, description="What to hear, in words; or send a file instead."
+    )
+    negative_text: str | None = Field(
+        None, min_length=1, max_length=limits.MAX_TEXT, description="What to move away from; needs guidance above 1."
+    )
+    closer: TextCloser = Field(
+        "auto", description="; ".join(f"{name}: {what}" for name, what in CLOSERS.items()) + "; auto: the model's best."
+    )
+    seed: int = Field(0, ge=0, le=limits.MAX_SEED, description="Another seed, another sound.")
+    steps: int | None = Field(None, ge=1, le=limits.MAX_STEPS, description="Solver steps; default: the model's.")
+    guidance: float | None = Field(
+        None,
+        ge=0.0,
+        le=limits.MAX_GUIDANCE,
+        allow_inf_nan=False,
+        description="How closely to follow the prompt; 1 is without guidance; default: the model's.",
+    )
+    duration_s: float | None = Field(
+        None,
+        ge=limits.MIN_DURATION_S,
+        allow_inf_nan=False,
+        description="Seconds of sound; default: the model's segment, of a video at most what is left of it.",
+    )
+    start_s: float = Field(
+        0.0, ge=0.0, le=limits.MAX_START_S, allow_inf_nan=False, description="Where in a video the sound begins."
+    )
+    num_sounds: int = Field(1, ge=1, le=limits.MAX_SOUNDS, description="Variations; more than one is told as JSON.")
+    loudness: Annotated[float, Field(ge=-60.0, le=0.0)] | Literal["off"] = Field(
+        -14.0, description="LUFS, or off: as the model made it."
+    )
+
+
+def wish_of(values: dict[str, Any]) -> Wish:
+    """The wish in these values.
+
+    Raises:
+        DemoError: an unknown field or a value out of its range, as one sentence.
+    """
+    try:
+        return Wish.model_validate(values)
+    except ValidationError as error:
+        raise DemoError(_sentence(error)) from None
+
+
+def checked(wish: Wish, kind: str | None, allowed: Limits) -> None:
+    """Refuse what does not go together; `kind` is that of the file sent along: image, video or None.
+
+    Raises:
+        DemoError: not exactly one prompt, a start in what is no video, a sound that is too long.
+    """
+    if (wish.text is None) == (kind is None):
+        found = "no prompt" if kind is None else f"a text and a file ({kind})"
+        raise DemoError(f"{found} given: give exactly one of a text, a picture and a video")
+    if wish.start_s and kind != "video":
+        raise DemoError(f"start_s {wish.start_s:g} is a time in a video: give it with a video")
+    if wish.duration_s is not None and wish.duration_s > allowed.max_duration_s + 1e-9:
+        raise DemoError(
+            f"duration_s {wish.duration_s:g} is too long: at most {allowed.max_duration_s:g} seconds are made here"
+        )
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "the request"
+    if first["type"] == "extra_forbidden":
+        return f"field {name[:60]!r} is unknown: the fields are {', '.join(Wish.model_fields)}"
+    given = repr(first["input"])
+    shown = given if len(given) <= 60 else f"{given[:57]}..."
+    rule = str(first["msg"]).removeprefix("Input ").removeprefix("String ")
+    return f"{name} {shown} cannot be taken: it {rule}"

@@ -1,0 +1,264 @@
+"""The service over HTTP: sounds, facts, schema, and a sentence with the right status for everything else."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+httpx = pytest.importorskip("httpx", reason="needs the packages of the page: pip install clipsonic[demo]")
+
+pytestmark = pytest.mark.timeout(240)
+
+BELL = {"text": "a small glass bell ringing slowly"}
+
+
+@pytest.fixture(scope="module")
+def client(demo: Any) -> Iterator[Any]:
+    fresh = httpx.Limits(max_keepalive_connections=0)  # an idle connection may be closed just when it is used again
+    with httpx.Client(base_url=demo.url, timeout=30.0, limits=fresh) as client:
+        yield client
+
+
+def wave_of(reply: Any) -> tuple[np.ndarray, int]:
+    assert reply.status_code == 200, reply.text
+    assert reply.headers["content-type"] == "audio/wav"
+    samples, rate_hz = soundfile.read(io.BytesIO(reply.content), dtype="int16")
+    return samples, rate_hz
+
+
+def sentence_of(reply: Any) -> str:
+    assert set(reply.json()) == {"error"}
+    return str(reply.json()["error"])
+
+
+def test_a_text_is_answered_by_a_sound_and_its_facts(client: Any) -> None:
+    reply = client.post("/v1/sounds", json={**BELL, "seed": 5, "steps": 4})
+    samples, rate_hz = wave_of(reply)
+    facts = json.loads(reply.headers["x-clipsonic-facts"])
+    assert (len(samples), rate_hz) == (65536, 16000)
+    assert np.abs(samples).max() > 1000
+    assert (facts["seed"], facts["steps"], facts["closer"], facts["notice"]) == (5, 4, "prior", None)
+    assert -45.0 < facts["loudness_lufs"] < -13.5
+
+
+def test_equal_wishes_get_equal_sounds_and_another_seed_another(client: Any) -> None:
+    first, again, other = (client.post("/v1/sounds", json={**BELL, "seed": seed}).content for seed in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_the_sound_is_the_one_that_generate_makes_but_for_its_level(client: Any, tmp_path: Path) -> None:
+    from clipsonic.pipeline import ClipSonicPipeline
+
+    samples, _ = wave_of(client.post("/v1/sounds", json={**BELL, "seed": 9, "loudness": "off"}))
+    made = ClipSonicPipeline.from_pretrained("tiny")(**BELL, seed=9).audios[0]
+    np.testing.assert_allclose(samples / 32767.0, made, atol=1e-3)  # threads of the server may add in another order
+
+
+def test_several_sounds_come_as_json_with_files_that_can_be_fetched(client: Any) -> None:
+    answer = client.post("/v1/sounds", json={**BELL, "num_sounds": 3, "duration_s": 1.0}).json()
+    files = [client.get(sound["url"]) for sound in answer["sounds"]]
+    assert len({wave_of(file)[0].tobytes() for file in files}) == 3
+    assert all(len(wave_of(file)[0]) == 16000 for file in files)
+    picture = client.get(answer["sounds"][0]["spectrogram"])
+    assert picture.headers["content-type"] == "image/png"
+    assert picture.content.startswith(b"\x89PNG")
+
+
+def test_a_picture_is_answered_by_a_sound(client: Any, media: Path) -> None:
+    files = {"image": ("bell.png", (media / "bell.png").read_bytes())}
+    reply = client.post("/v1/sounds", files=files, data={"seed": "1", "text": ""})
+    assert len(wave_of(reply)[0]) == 65536
+
+
+def test_a_video_is_answered_with_the_seconds_that_are_left_of_it_and_with_itself(client: Any, media: Path) -> None:
+    files = {"video": ("scene.mp4", (media / "scene.mp4").read_bytes())}
+    headers = {"accept": "application/json"}
+    answer = client.post("/v1/sounds", files=files, data={"start_s": "1.0"}, headers=headers).json()
+    assert answer["facts"]["seconds"] == pytest.approx(1.5, abs=0.01)
+    video = client.get(answer["sounds"][0]["video"])
+    assert video.headers["content-type"] == "video/mp4"
+    assert b"ftyp" in video.content[:16]
+
+
+def test_an_unknown_thing_is_told_of(client: Any) -> None:
+    reply = client.post("/v1/sounds", json={"text": "quarterly earnings", "steps": 1})
+    assert "names none of" in json.loads(reply.headers["x-clipsonic-facts"])["notice"]
+
+
+def test_a_negative_text_raises_the_guidance_that_it_needs(client: Any) -> None:
+    reply = client.post("/v1/sounds", json={**BELL, "negative_text": "a dog barking", "steps": 2})
+    assert json.loads(reply.headers["x-clipsonic-facts"])["guidance"] == 2.0
+    refused = client.post("/v1/sounds", json={**BELL, "negative_text": "a dog barking", "guidance": 1})
+    assert refused.status_code == 422
+    assert "guidance" in sentence_of(refused)
+
+
+@pytest.mark.parametrize(
+    ("status", "request_of"),
+    [
+        (400, {"content": b"{", "headers": {"content-type": "application/json"}}),
+        (400, {"content": b"[" * 60000, "headers": {"content-type": "application/json"}}),
+        (400, {"content": b"[]", "headers": {"content-type": "application/json"}}),
+        (400, {"content": b"x", "headers": {"content-type": "multipart/form-data"}}),
+        (400, {"content": b"nonsense", "headers": {"content-type": "multipart/form-data; boundary=b"}}),
+        (400, {"files": [("image", ("a", b"x")), ("image", ("b", b"x"))]}),
+        (413, {"json": {"text": "x" * 70000}}),
+        (413, {"files": {"image": ("large.png", bytes(3 * 2**20))}}),
+        (415, {"content": b"a bell", "headers": {"content-type": "text/plain"}}),
+        (415, {"content": b""}),
+        (415, {"files": {"image": ("notes.txt", b"not a picture")}}),
+        (415, {"files": {"video": ("notes.txt", b"not a video")}}),
+        (415, {"files": {"image": ("empty.png", b"")}}),
+        (422, {"json": {}}),
+        (422, {"json": {"text": "a bell", "volume": 11}}),
+        (422, {"json": {"text": "a bell", "steps": 1000}}),
+        (422, {"json": {"text": "a bell", "duration_s": 60}}),
+        (422, {"files": {"sound": ("a.wav", b"x")}}),
+        (422, {"json": {"text": "a bell", "num_sounds": 2}, "headers": {"accept": "audio/wav"}}),
+    ],
+)
+def test_what_cannot_be_met_is_one_sentence_with_its_status(client: Any, status: int, request_of: Any) -> None:
+    reply = client.post("/v1/sounds", **request_of)
+    assert reply.status_code == status, reply.text
+    words = sentence_of(reply)
+    assert len(words) > 20
+    assert "\n" not in words
+    assert "Traceback" not in words
+    assert "/tmp" not in words
+
+
+def test_a_damaged_file_is_refused_under_the_name_that_its_owner_gave_it(client: Any, media: Path) -> None:
+    picture = (media / "bell.png").read_bytes()
+    for kind, name, data in (
+        ("video", "holiday.mp4", (media / "broken.mp4").read_bytes()),
+        ("image", "holiday.png", picture[: len(picture) // 2]),
+    ):
+        reply = client.post("/v1/sounds", files={kind: (f"C:\\my\\{name}", data)})
+        assert reply.status_code == 422
+        assert sentence_of(reply).startswith(name)
+
+
+def test_a_start_beyond_the_end_of_a_video_is_refused_with_its_length(client: Any, media: Path) -> None:
+    files = {"video": ("scene.mp4", (media / "scene.mp4").read_bytes())}
+    reply = client.post("/v1/sounds", files=files, data={"start_s": "9"})
+    assert reply.status_code == 422
+    assert "2.5" in sentence_of(reply)
+
+
+def test_who_finds_no_place_is_told_to_come_back_and_nobody_fails_otherwise(client: Any, demo: Any) -> None:
+    def ask(seed: int) -> Any:
+        return httpx.post(f"{demo.url}/v1/sounds", json={**BELL, "seed": seed, "steps": 20}, timeout=60.0)
+
+    with ThreadPoolExecutor(3 * demo.places) as threads:
+        replies = list(threads.map(ask, range(3 * demo.places)))
+    statuses = [reply.status_code for reply in replies]
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) >= demo.places
+    refused = next(reply for reply in replies if reply.status_code == 429)
+    assert int(refused.headers["retry-after"]) > 0
+    assert f"all {demo.places} places" in sentence_of(refused)
+    assert client.post("/v1/sounds", json=BELL).status_code == 200
+
+
+def test_a_body_that_never_comes_holds_a_place_only_for_its_time(demo: Any) -> None:
+    """Here: the place is given back when the sender hangs up."""
+    import socket
+    from urllib.parse import urlsplit
+
+    where = urlsplit(demo.url)
+    lines = (
+        "POST /v1/sounds HTTP/1.1",
+        f"Host: {where.netloc}",
+        "Content-Type: application/json",
+        "Content-Length: 50",
+    )
+    head = "\r\n".join([*lines, "", ""])
+    senders = [
+        socket.create_connection((where.hostname or "", where.port or 0), timeout=10) for _ in range(demo.places)
+    ]
+    for sender in senders:
+        sender.sendall(head.encode())
+    _until(lambda: httpx.post(f"{demo.url}/v1/sounds", json={"text": ""}, timeout=10).status_code == 429)
+    for sender in senders:
+        sender.close()
+    _until(lambda: httpx.post(f"{demo.url}/v1/sounds", json={"text": ""}, timeout=10).status_code == 422)
+
+
+def _until(is_so: Any) -> None:
+    deadline = time.monotonic() + 15
+    while not is_so():
+        assert time.monotonic() < deadline, "it has not come about in 15 s"
+        time.sleep(0.05)
+
+
+def test_the_schema_names_every_field_limit_and_refusal(client: Any, demo: Any) -> None:
+    schema = client.get("/v1/schema").json()
+    assert {"text", "image", "video", "seed", "steps"} <= set(schema["request"]["properties"])
+    assert (schema["limits"]["places"], schema["limits"]["upload_mb"]) == (demo.places, 2)
+    assert schema["model"]["segment_s"] == 4.096
+    openapi = client.get("/v1/openapi.json").json()
+    assert "multipart/form-data" in openapi["paths"]["/v1/sounds"]["post"]["requestBody"]["content"]
+    assert set(schema["refusals"]) <= set(openapi["paths"]["/v1/sounds"]["post"]["responses"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/sounds/..%2f..%2fetc%2fpasswd"),
+        ("GET", "/v1/sounds/0123456789abcdef0123456789abcdef.wav"),
+        ("GET", "/gradio_api/proxy=http://127.0.0.1:1/"),
+        ("GET", "/gradio_api/deep_link"),
+        ("GET", "/docs"),
+        ("GET", "/monitoring"),
+        ("POST", "/gradio_api/process_recording"),
+        ("POST", "/gradio_api/run/predict"),
+        ("POST", "/gradio_api/vibe-edit"),
+        ("PUT", "/v1/sounds"),
+    ],
+)
+def test_no_other_door_is_open(client: Any, method: str, path: str) -> None:
+    reply = client.request(method, path)
+    assert reply.status_code in (404, 405), reply.text
+    assert "root:" not in reply.text
+
+
+def test_a_file_of_the_computer_is_not_given_to_anyone(client: Any) -> None:
+    for path in ("/etc/passwd", "../../etc/passwd", str(Path(__file__).resolve())):
+        assert client.get(f"/gradio_api/file={path}").status_code in (403, 404)
+
+
+def test_another_host_s_name_is_not_answered(demo: Any) -> None:
+    reply = httpx.get(f"{demo.url}/v1/schema", headers={"host": "attacker.example"}, timeout=10)
+    assert reply.status_code == 400
+
+
+def test_the_browser_is_told_to_load_nothing_from_elsewhere(client: Any) -> None:
+    reply = client.get("/")
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "http" not in policy
+    assert not re.findall(r"(?:src|href)=[\"']https?://(?!127\.0\.0\.1)[^\"']+\.(?:js|css|woff2?)", reply.text)
+
+
+def test_an_upload_to_the_page_that_is_too_large_is_refused(client: Any) -> None:
+    reply = client.post("/gradio_api/upload", files={"files": ("large.bin", bytes(3 * 2**20))})
+    assert reply.status_code == 413
+
+
+def test_requests_leave_no_uploads_behind(client: Any, demo: Any, media: Path) -> None:
+    for name, kind in (("bell.png", "image"), ("broken.mp4", "video")):
+        client.post("/v1/sounds", files={kind: (name, (media / name).read_bytes())})
+    assert not list(demo.temporary.rglob("*.upload"))
+    assert threading.active_count() < 20

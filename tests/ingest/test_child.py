@@ -1,0 +1,105 @@
+"""A call in a process of its own gives its answer or one refusal, in time, whatever it does there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipsonic.ingest.child import Child, ChildLimits
+from clipsonic.ingest.quarantine import RefusedError
+
+pytestmark = pytest.mark.timeout(60)
+
+FUNCTIONS = """
+import os, signal, time
+import numpy as np
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+
+def squares(count): return {"pid": os.getpid()}, [np.arange(count) ** 2, np.ones((2, 3), np.uint8)]
+def refuse(): raise RefusedError(RefusalReason.NO_VIDEO, "only sound")
+def fail(): return {}, [1 / 0]
+def sleep(): time.sleep(60)
+def die(): os.kill(os.getpid(), signal.SIGSEGV)
+def devour(): return {}, [np.ones(2**29)]
+def write(path, num_bytes): open(path, "wb").write(bytes(num_bytes)); return {}, []
+def flood(): return {}, [np.zeros(2**27, np.uint8)]
+"""
+
+
+@pytest.fixture(scope="module")
+def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
+    folder = tmp_path_factory.mktemp("functions")
+    (folder / "called_functions.py").write_text(FUNCTIONS)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
+    child = Child("called_functions", ChildLimits(seconds=1.5, memory_mb=512, file_mb=1, answer_mb=64))
+    yield child
+    child.close()
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+def refusal(child: Child, function: str, **arguments: object) -> str:
+    with pytest.raises(RefusedError) as caught:
+        child.call(function, **arguments)
+    return str(caught.value.reason)
+
+
+def test_facts_and_arrays_come_back_as_they_were(child: Child) -> None:
+    _, (squares, ones) = child.call("squares", count=5)
+    np.testing.assert_array_equal(squares, np.arange(5) ** 2)
+    assert squares.dtype == np.int64
+    assert ones.shape == (2, 3)
+    assert ones.dtype == np.uint8
+
+
+def test_a_function_s_own_refusal_keeps_its_reason_and_costs_no_process(child: Child) -> None:
+    before = child.call("squares", count=1)[0]["pid"]
+    assert refusal(child, "refuse") == "no_video"
+    assert refusal(child, "fail") == "decode_error"
+    assert child.call("squares", count=1)[0]["pid"] == before
+
+
+def test_a_call_that_takes_too_long_ends_in_time_and_the_next_one_works(child: Child) -> None:
+    child.call("squares", count=1)
+    started = time.monotonic()
+    assert refusal(child, "sleep") == "timeout"
+    assert time.monotonic() - started < 5.0
+    assert len(child.call("squares", count=3)[1][0]) == 3
+
+
+def test_a_call_that_kills_its_process_is_refused_as_crashed_and_the_next_one_works(child: Child) -> None:
+    assert refusal(child, "die") == "crashed"
+    assert len(child.call("squares", count=3)[1][0]) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is enforced on Linux")
+def test_a_call_that_wants_too_much_memory_is_refused(child: Child) -> None:
+    assert refusal(child, "devour") == "memory"
+    assert len(child.call("squares", count=3)[1][0]) == 3
+
+
+def test_a_file_cannot_be_written_beyond_the_limit(child: Child, tmp_path: Path) -> None:
+    child.call("write", path=str(tmp_path / "small"), num_bytes=2**20)
+    assert refusal(child, "write", path=str(tmp_path / "large"), num_bytes=2**21) == "decode_error"
+    assert (tmp_path / "large").stat().st_size <= 2**20
+
+
+def test_an_answer_larger_than_allowed_is_not_taken(child: Child) -> None:
+    assert refusal(child, "flood") == "crashed"
+    assert len(child.call("squares", count=3)[1][0]) == 3
+
+
+def test_a_process_that_was_killed_from_outside_costs_one_call_only(child: Child) -> None:
+    os.kill(child.call("squares", count=1)[0]["pid"], signal.SIGKILL)
+    assert refusal(child, "squares", count=1) == "crashed"
+    assert len(child.call("squares", count=3)[1][0]) == 3
