@@ -96,7 +96,7 @@ def test_the_command_trains_on_a_folder_and_an_address_and_goes_on_as_if_never_s
     cache = ["--data.cache_dir", str(tmp_path / "cache")]
     for out, steps in (("unbroken", "6"), ("resumed", "3"), ("resumed", "6")):
         words = ["train", *corpora, *cache, "--out", str(tmp_path / out), "--max-steps", steps, *SMALL]
-        schedule = ["--optim.schedule", "constant", "--optim.warmup_steps", "0", "--condition.guidance_scale", "1.25"]
+        schedule = ["--optim.schedule", "constant", "--optim.warmup_steps", "0", "--objective.guidance_scale", "1.25"]
         assert main([*words, *schedule]) == 0, capsys.readouterr().err
     states = [
         torch.load(tmp_path / out / "checkpoints" / "step-00000006.ckpt", weights_only=True)
