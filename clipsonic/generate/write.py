@@ -91,15 +91,17 @@ def until_level_holds(make: Callable[[LevelOptions], Made], options: LevelOption
     level, target, limit_db = options, options.loudness_lufs, options.true_peak_db
     for round_ in range(2 * _MAX_ROUNDS):
         made = make(level)
-        if made.report.is_silent or limit_db is None:
+        if limit_db is None or (made.report.is_silent and made.peak_db <= limit_db):
             return made.result, made.report
         off_lu = 0.0 if target is None else made.lufs - target
         reached = abs(off_lu) <= NEAR_LU
-        good = reached or round_ >= _MAX_ROUNDS or (off_lu < 0.0 and not made.report.is_reached)
+        good = (
+            reached or made.report.is_silent or round_ >= _MAX_ROUNDS or (off_lu < 0.0 and not made.report.is_reached)
+        )
         if good and made.peak_db <= limit_db:
             lower = dataclasses.replace(made.report, lufs=made.lufs, true_peak_db=made.peak_db, is_reached=reached)
             return made.result, lower
-        level = _lowered(level, made.peak_db - limit_db, 0.0 if reached else off_lu)
+        level = _lowered(level, made.peak_db - limit_db, 0.0 if good else off_lu)
     raise ClipsonicError(f"a true peak of {limit_db:g} dBTP cannot be held in this format: write a WAV file")
 
 
