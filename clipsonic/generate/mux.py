@@ -18,6 +18,7 @@ from typing import Any
 import av
 import numpy as np
 
+from clipsonic.audio.formats import container_tags
 from clipsonic.audio.peaks import QUIETEST_DB, true_peak_db
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
@@ -90,7 +91,7 @@ def mux(video: str | Path, out: Path, suffix: str, track: Track, tags: dict[str,
             picture = video_stream(source)
             if picture is None:
                 raise UsageError(f"{video} has no moving picture to put a sound to: give a video")
-            target.metadata.update(tags or {})
+            target.metadata.update(container_tags(tags or {}))
             copied = target.add_stream_from_template(picture, opaque=True)
             sound = _Sound(target, kind, track)
             end_s = _copy(source, target, picture, copied, sound)

@@ -26,6 +26,7 @@ OTHER_RATE_HZ = 48000
 _DUCK_FROM_DB, _DUCK_FULL_DB = -30.0, -10.0  # below the loudest moment of the new sound
 _DUCK_WINDOW_S = 0.3
 _CHUNK_S = 1.0
+_JITTER_S = 0.03
 
 
 class Track(Protocol):
@@ -151,8 +152,10 @@ def _own_sound(video: str | Path, rate_hz: int, channels: int) -> Iterator[np.nd
             for piece in resampler.resample(frame):
                 time = None if piece.pts is None or piece.time_base is None else piece.pts * piece.time_base
                 first = done if time is None else round((time - origin_s) * rate_hz)
+                if abs(first - done) <= _JITTER_S * rate_hz:  # Matroska counts milliseconds: that is no gap
+                    first = done
                 samples = piece.to_ndarray()[:, max(0, done - first) :]
-                if first > done + 1:  # rounding of times is no gap
+                if first > done:
                     yield from _zeros(first - done, channels, rate_hz)
                     done = first
                 done += samples.shape[1]

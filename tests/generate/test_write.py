@@ -74,7 +74,7 @@ def test_silence_is_written_as_silence(tmp_path) -> None:
 
 def test_a_file_names_its_maker_model_prompt_and_seed_and_that_it_is_ai_generated(tmp_path) -> None:
     for suffix in SUFFIXES:
-        write_sound(tmp_path / f"a{suffix}", bursts(1), RATE_HZ, LevelOptions(), tags_for("tiny", "a bell, é", 4))
+        write_sound(tmp_path / f"a{suffix}", bursts(1, 0.5), RATE_HZ, LevelOptions(), tags_for("tiny", "a bell, é", 4))
         assert read_tags(tmp_path / f"a{suffix}") == {
             "software": f"clipsonic {__version__}",
             "title": "a bell, é",
