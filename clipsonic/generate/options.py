@@ -132,6 +132,11 @@ def off_or_number(word: Any) -> float | None:
     """`off` as None, else the number.
 
     Raises:
-        ValueError: neither.
+        ArgumentTypeError: neither.
     """
-    return None if str(word).strip().lower() == "off" else float(word)
+    if str(word).strip().lower() == "off":
+        return None
+    try:
+        return float(word)
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(f"{word!r} is neither off nor a number") from None

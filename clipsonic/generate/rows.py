@@ -95,7 +95,7 @@ def options_of(row: Row, args: argparse.Namespace, base: Path, out: Path) -> arg
     for name, value in row.values.items():
         try:
             setattr(made, name, COLUMNS[name](value))
-        except (ValueError, TypeError, OverflowError):
+        except (ValueError, TypeError, OverflowError, argparse.ArgumentTypeError):
             raise UsageError(f"{name} {value!r} cannot be read: give {_wanted(name)}") from None
     for name in _FILES:
         if name in row.values:

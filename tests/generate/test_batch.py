@@ -88,12 +88,13 @@ def test_one_bad_row_costs_that_row_and_the_exit_says_so(
         "x.aiff must end in one of": {"text": "a", "out": "x.aiff"},
         "is also that of row 1": {"text": "another", "out": "dogs/a.wav"},
         "loudness 9 LUFS": {"text": "a", "loudness": 9},
+        "true_peak 'high' cannot be read: give a number or off": {"text": "a", "true_peak": "high"},
     }
     path = write_csv(folder / "rows.csv", [ROWS[0], *bad.values(), ROWS[1]])
     assert batch(model, path, "--out", folder / "out") == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "2 of 10 rows are made" in said
-    assert "8 failed, the first is row 2: no prompt given" in said
+    assert "2 of 11 rows are made" in said
+    assert "9 failed, the first is row 2: no prompt given" in said
     lines = report(folder / "out")
     for sentence, line in zip(bad, lines[1:-1], strict=True):
         assert sentence in line["error"]

@@ -276,3 +276,10 @@ def test_the_help_shows_an_example_at_once_and_loads_nothing_heavy() -> None:
     assert "clipsonic generate --text" in run.stdout
     assert run.stdout.strip().endswith("[]")
     assert time.perf_counter() - started < 5.0  # 0.1 s alone; importing torch takes 2 to 4 s
+
+
+def test_a_loudness_that_is_no_number_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["generate", "--text", "a", "--loudness", "loud", "--out", "a.wav"])
+    assert stop.value.code == 2
+    assert "'loud' is neither off nor a number" in capsys.readouterr().err
