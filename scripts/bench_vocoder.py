@@ -22,7 +22,7 @@ from clipsonic.audio.mel import LogMel
 from clipsonic.audio.vocoder import GriffinLim, Vocoder
 from clipsonic.audio.vocos import Vocos
 from clipsonic.evaluate.distances import frechet_distance, posterior_kl
-from clipsonic.evaluate.judge import Judge, Verdicts, load_judge
+from clipsonic.soundstage.judge import Judge, Verdicts, load_judge
 from clipsonic.train.vocoder import VocoderSettings
 from clipsonic.train.vocoder_data import corpus_bank, real_bank
 from clipsonic.train.vocoder_measure import measure_vocoder

@@ -29,7 +29,6 @@ import numpy as np
 from clipsonic.errors import CorpusError, FingerprintError, UsageError
 from clipsonic.evaluate.embedders import AudioEmbedder
 from clipsonic.evaluate.examples import Judged, describe_example, make_example, pick_places
-from clipsonic.evaluate.judge import load_judge
 from clipsonic.evaluate.laws import find_laws
 from clipsonic.evaluate.material import Material, load_material
 from clipsonic.evaluate.metrics import confusion, most_confused
@@ -41,6 +40,7 @@ from clipsonic.evaluate.score import Scored, Scorer
 from clipsonic.pipeline.folder import check_fingerprint
 from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.shards.writer import CorpusIndex, corpus_facts
+from clipsonic.soundstage.judge import load_judge
 
 _PACKAGES = ("clipsonic", "torch", "diffusers", "numpy", "open-clip-torch")
 

@@ -17,7 +17,6 @@ from clipsonic.audio.mel import LogMel
 from clipsonic.audio.wave import clipped_share, rms_db
 from clipsonic.evaluate.distances import frechet_distance, kernel_distance, posterior_kl
 from clipsonic.evaluate.embedders import AudioEmbedder, at_rate, cosine_distances
-from clipsonic.evaluate.judge import Judge, Verdicts
 from clipsonic.evaluate.metrics import (
     Interval,
     bootstrap_interval,
@@ -31,6 +30,7 @@ from clipsonic.evaluate.obedience import Heard, LawEars
 from clipsonic.evaluate.rows import Row
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.selection import SILENT_RMS_DB
+from clipsonic.soundstage.judge import Judge, Verdicts
 from clipsonic.specs import MelSpec
 
 CLIPPED_SHARE = 0.001

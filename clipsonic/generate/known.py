@@ -34,8 +34,15 @@ def kinds_text() -> str:
 
 def names_a_known_thing(text: str) -> bool:
     """Whether one of the soundstage's nouns, singular or plural, stands in the text as words."""
-    nouns = {form for kind in KINDS.values() for noun in kind.nouns for form in (noun, plural(noun))}
-    return re.search(rf"\b({'|'.join(map(re.escape, sorted(nouns)))})\b", text.lower()) is not None
+    return bool(kinds_named_in(text))
+
+
+def kinds_named_in(text: str) -> list[str]:
+    """The kinds of things, one of whose nouns stands in the text; a longer noun is not its parts too."""
+    forms = {form: name for name, kind in KINDS.items() for noun in kind.nouns for form in (noun, plural(noun))}
+    longest_first = sorted(forms, key=len, reverse=True)
+    found = re.findall(rf"\b({'|'.join(map(re.escape, longest_first))})\b", text.lower())
+    return sorted({forms[noun] for noun in found})
 
 
 def notice_for(pipeline: ClipSonicPipeline, kind: str, prompt: Any, embeds_SE: Tensor) -> str | None:

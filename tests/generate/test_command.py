@@ -7,80 +7,30 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
-import torch
+import soundfile
 from PIL import Image
 
-from clipsonic.audio.wave import read_audio, read_metadata
+from clipsonic import __version__
+from clipsonic.audio.formats import read_tags
+from clipsonic.audio.loudness import integrated_lufs, true_peak_db
+from clipsonic.audio.wave import read_audio
 from clipsonic.cli import main
-from clipsonic.clip.open_clip import load_clip, new_clip, published_merges
-from clipsonic.clip.vocabulary import packed, short_merges
-from clipsonic.diffusion.objective import make_scheduler
-from clipsonic.models.dit import DiT1D
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.prior.adapter import CONFIG_FILE
-from clipsonic.specs import MelSpec, SegmentSpec
 
 WIDTH = 16
 SECONDS = 0.512
-CLIP_RECIPE: dict[str, Any] = {
-    "architecture": "toy-clip",
-    "model_cfg": {
-        "embed_dim": WIDTH,
-        "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "head_width": 16, "image_size": 32},
-        "text_cfg": {"context_length": 16, "vocab_size": 0, "width": 16, "heads": 2, "layers": 1},
-    },
-    "preprocess_cfg": {"size": 32, "resize_mode": "squash", "interpolation": "bicubic"},
-}
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        new_clip(CLIP_RECIPE, packed(short_merges(["a dog barking"], published_merges(), 200))).save(folder / "clip")
-        clip = load_clip(folder / "clip")
-        denoiser = DiT1D(
-            num_mels=32, num_mel_frames=32, patch=4, width=32, depth=1, heads=2, embed_width=WIDTH,
-            segment_seconds=SECONDS,
-        )  # fmt: skip
-        with torch.no_grad():
-            for weight in denoiser.parameters():
-                weight.add_(torch.randn(weight.shape) * 0.1)
-    segment = SegmentSpec(MelSpec(n_fft=512, hop_length=256, num_mels=32), 32, WIDTH, clip.fingerprint)
-    pipeline = ClipSonicPipeline(
-        denoiser, make_scheduler("flow"), segment, [-4.0] * 32, [2.0] * 32, str(folder / "clip"), 2
-    )
-    pipeline.save_pretrained(folder / "P")
-    return folder / "P"
-
-
-@pytest.fixture(scope="module")
-def prompts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("prompts")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)).save(folder / "dog.jpg")
-    np.save(folder / "e.npy", np.eye(WIDTH, dtype=np.float32)[0])
-    with av.open(str(folder / "street.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for index in range(20):
-            image = np.full((48, 64, 3), 10 * index, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    names = {"image": "dog.jpg", "video": "street.mp4", "embeds": "e.npy"}
-    return {"text": "a dog barking", **{kind: str(folder / name) for kind, name in names.items()}}
 
 
 def generate(model: Path, *words: object) -> int:
     return main(["generate", "--model", str(model), *map(str, words)])
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".opus", ".mp3"])
 @pytest.mark.parametrize("kind", ["text", "image", "video", "embeds"])
 def test_every_prompt_becomes_a_sound_file_that_says_how_it_was_made(
     model: Path, prompts: dict[str, str], tmp_path: Path, kind: str, suffix: str
@@ -88,11 +38,14 @@ def test_every_prompt_becomes_a_sound_file_that_says_how_it_was_made(
     out = tmp_path / "new" / f"a{suffix}"
     assert generate(model, f"--{kind}", prompts[kind], "--seed", 4, "--out", out) == 0
     wave, rate_hz = read_audio(out)
+    spare = 320 if suffix == ".opus" else 0  # its packets last 20 ms
     seconds = 2.0 if kind == "video" else SECONDS  # of a video all of it, of others the model's segment
-    assert len(wave) == pytest.approx(seconds * 16000, abs=32 if kind == "video" else 0)
-    assert rate_hz == 16000
+    assert (len(wave), rate_hz) == (pytest.approx(round(seconds * 16000), abs=max(spare, 32)), 16000)
     assert 0.0 < np.abs(wave).max() <= 1.0
-    about = read_metadata(out)
+    about = read_tags(out)
+    assert about["software"] == f"clipsonic {__version__}"
+    assert about["comment"] == "AI-generated sound"
+    assert about["model"] == "P"
     assert about["seed"] == "4"
     assert about["prompt"] == (prompts[kind] if kind == "text" else Path(prompts[kind]).name)
     assert [entry.name for entry in out.parent.iterdir()] == [out.name]
@@ -180,11 +133,56 @@ def test_a_spectrogram_is_drawn_for_each_sound(model: Path, prompts: dict[str, s
     assert Image.open(tmp_path / "s-1.png").size == Image.open(tmp_path / "s-2.png").size
 
 
+def test_loudness_peak_stereo_and_fades_are_as_asked_for_and_told(
+    model: Path, prompts: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--embeds", prompts["embeds"], "--loudness", -30, "--true-peak", -3, "--stereo", "--fade-in-s", 0.1]
+    assert generate(model, *words, "--json", "--out", tmp_path / "a.flac") == 0
+    (level,) = json.loads(capsys.readouterr().out)["levels"]
+    samples, rate_hz = soundfile.read(tmp_path / "a.flac", dtype="float32", always_2d=True)
+    assert samples.shape == (round(SECONDS * 16000), 2)
+    assert integrated_lufs(samples.T, rate_hz) == pytest.approx(-30.0, abs=0.5)
+    assert level["loudness_lufs"] == pytest.approx(-30.0, abs=0.5)
+    assert true_peak_db(samples.T) <= -3.0
+    assert np.abs(samples[:30]).max() < 0.05 * np.abs(samples).max()
+
+
+def test_off_writes_the_sound_as_the_model_made_it(model: Path, prompts: dict[str, str], tmp_path: Path) -> None:
+    words = ["--embeds", prompts["embeds"], "--loudness", "off", "--true-peak", "off", "--out", tmp_path / "a.wav"]
+    assert generate(model, *words) == 0
+    made = ClipSonicPipeline.from_pretrained(model)(embeds=np.load(prompts["embeds"])).audios[0]
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav")[0], made, atol=1 / 32768)
+
+
+def test_the_help_of_level_and_batch_stands_beside_the_prompts(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    shown = capsys.readouterr().out
+    for option in ("--loudness off|LUFS", "--true-peak", "--stereo", "--batch FILE|FOLDER", "--mix replace|mix|duck"):
+        assert option in shown
+
+
 WRONG = {
     "no prompt": (["--out", "a.wav"], "no prompt given: give exactly one"),
     "two prompts": (["--text", "a", "--image", "{image}", "--out", "a.wav"], "--text and --image given"),
-    "suffix": (["--text", "a", "--out", "a.mp3"], "a.mp3 must end in one of .wav, .flac, .mp4"),
+    "suffix": (["--text", "a", "--out", "a.aiff"], "a.aiff must end in one of .wav, .flac, .ogg, .opus, .mp3, .mp4, "),
     "mp4 without video": (["--text", "a", "--out", "a.mp4"], "needs --video"),
+    "webm without video": (["--image", "{image}", "--out", "a.webm"], "needs --video"),
+    "picture that webm cannot hold": (["--video", "{video}", "--out", "a.webm"], "cannot be copied into a WebM"),
+    "mix without a video": (["--text", "a", "--mix", "duck", "--out", "a.wav"], "--mix duck needs a video to write"),
+    "unknown mix": (["--video", "{video}", "--mix", "blend", "--out", "a.mp4"], "--mix blend is unknown"),
+    "nothing to mix with": (["--video", "{video}", "--mix", "mix", "--out", "a.mp4"], "has no sound of its own"),
+    "mix gain unused": (["--video", "{video}", "--mix-db", "3", "--out", "a.mp4"], "no effect with --mix replace"),
+    "mix gain": (["--video", "{video}", "--mix-db", "99", "--out", "a.mp4"], "--mix-db 99 must be from -40 to 40"),
+    "loudness": (["--text", "a", "--loudness", "5", "--out", "a.wav"], "loudness 5 LUFS must be from -70 to 0"),
+    "true peak": (["--text", "a", "--true-peak", "2", "--out", "a.wav"], "true peak 2 dBTP must be from -60 to 0"),
+    "no limit": (["--text", "a", "--true-peak", "off", "--out", "a.wav"], "true peak off goes with loudness off only"),
+    "fade": (["--text", "a", "--fade-in-s", "-1", "--out", "a.wav"], "fade in -1 s must be 0 or more"),
+    "fades too long": (["--text", "a", "--fade-out-s", "3", "--out", "a.wav"], "are longer than the sound of 0.51 s"),
+    "best of fewer": (["--text", "a", "--best-of", "2", "--num-sounds", "3", "--out", "a.wav"], "--best-of 2 must be"),
+    "best of none": (["--text", "a", "--best-of", "0", "--out", "a.wav"], "--best-of 0 must be"),
+    "no judge": (["--text", "a", "--best-of", "4", "--out", "a.wav"], "--best-of needs a judge"),
+    "no sound": (["--text", "a", "--num-sounds", "0", "--out", "a.wav"], "--num-sounds 0 must be at least 1"),
     "video onto itself": (["--video", "{video}", "--out", "{video}"], "is the video itself"),
     "missing image": (["--image", "none.jpg", "--out", "a.wav"], "none.jpg does not exist"),
     "missing video": (["--video", "none.mp4", "--out", "a.wav"], "none.mp4 does not exist"),
@@ -279,3 +277,10 @@ def test_the_help_shows_an_example_at_once_and_loads_nothing_heavy() -> None:
     assert "clipsonic generate --text" in run.stdout
     assert run.stdout.strip().endswith("[]")
     assert time.perf_counter() - started < 5.0  # 0.1 s alone; importing torch takes 2 to 4 s
+
+
+def test_a_loudness_that_is_no_number_is_refused_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["generate", "--text", "a", "--loudness", "loud", "--out", "a.wav"])
+    assert stop.value.code == 2
+    assert "'loud' is neither off nor a number" in capsys.readouterr().err

@@ -9,12 +9,13 @@ import pytest
 import torch
 from makers_adapters import WIDTH, distilling, tones, toy
 
+from clipsonic.diffusion.guidance import Guidance
 from clipsonic.diffusion.sampling import initial_noise, levels, sample
 from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.errors import UsageError
 from clipsonic.models.conditioner import global_condition
 from clipsonic.pipeline import ClipSonicPipeline
-from clipsonic.pipeline.pipeline import guided_in_one_batch
+from clipsonic.pipeline.denoising import guided_in_one_batch
 from clipsonic.seeding import torch_generator
 from clipsonic.train.adapter_config import AdapterConfig, DistillConfig
 from clipsonic.train.clock import Clock
@@ -59,7 +60,7 @@ def test_the_teachers_path_ends_where_the_pipeline_ends_and_its_first_jump_is_th
     path_KBMF = module.teacher_path(noise_BMF, condition)
     alone = ClipSonicPipeline.from_pretrained(base).denoiser
     ends_BMF = sample(
-        guided_in_one_batch(alone, condition, condition.null_like(), 1.5), make_scheduler("flow", flow_shift=2.0),
+        guided_in_one_batch(alone, condition, condition.null_like(), Guidance(1.5)), make_scheduler("flow", flow_shift=2.0),
         noise_BMF, 8,
     )  # fmt: skip
     assert path_KBMF.shape == (5, 3, 16, 32)

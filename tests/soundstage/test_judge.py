@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clipsonic.errors import CheckpointError, SpecError
-from clipsonic.evaluate.judge import Judge, JudgeConfig, load_judge
 from clipsonic.evaluate.metrics import wilson_interval
 from clipsonic.evaluate.plan import sounds_enough
 from clipsonic.seeding import numpy_rng
+from clipsonic.soundstage.judge import Judge, JudgeConfig, load_judge
 from clipsonic.soundstage.kinds import KINDS
 from clipsonic.soundstage.scene import Scene, draw_scene
 

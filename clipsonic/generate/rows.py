@@ -1,0 +1,170 @@
+"""The rows of a batch: a CSV or JSON-lines file with one prompt a row, or a folder of videos.
+
+Guarantee: unknown columns are refused before anything is made, a value that cannot be read spoils its own row only;
+relative paths are relative to the batch file; no output lies outside the output folder. Price: the file is read whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from clipsonic.errors import UsageError
+from clipsonic.generate.checks import PROMPTS, VIDEO_SUFFIXES
+from clipsonic.generate.options import off_or_number
+
+_FILES = ("image", "video", "embeds")
+_NOT_OF_THE_SOUND = ("out", "batch", "json", "debug", "list_kinds", "device", "spectrogram")
+SOURCE_SUFFIXES = (*VIDEO_SUFFIXES, ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
+
+
+def yes_or_no(word: Any) -> bool:
+    """Raises ValueError for another word."""
+    said = str(word).strip().lower()
+    return True if said in ("yes", "true", "1") else False if said in ("no", "false", "0") else _fail("yes or no")
+
+
+def _fail(wanted: str) -> Any:
+    raise ValueError(wanted)
+
+
+def _whole(word: Any) -> int:
+    return int(word) if float(word) == int(float(word)) else _fail("a whole number")
+
+
+COLUMNS: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys((*PROMPTS, "out", "negative_text", "closer", "mix"), str),
+    **dict.fromkeys(("seed", "steps", "num_sounds", "best_of"), _whole),
+    **dict.fromkeys(("duration_s", "start_s", "guidance", "fade_in_s", "fade_out_s", "mix_db"), float),
+    **dict.fromkeys(("loudness", "true_peak"), off_or_number),
+    "stereo": yes_or_no,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its number from 1, and its values as they stand there, empty ones left out."""
+
+    number: int
+    values: dict[str, Any]
+
+
+def read_rows(path: Path) -> tuple[list[Row], Path]:
+    """All rows, and the folder that their relative paths start from.
+
+    Raises:
+        UsageError: no such file, no rows, unknown columns, or not what its suffix says.
+    """
+    if path.is_dir():
+        return _videos_in(path), path
+    if not path.is_file():
+        raise UsageError(f"--batch {path} does not exist: give a .csv or .jsonl file, or a folder of videos")
+    readers = {".csv": _csv_rows, ".jsonl": _json_rows}
+    if path.suffix.lower() not in readers:
+        raise UsageError(f"--batch {path} must end in .csv or .jsonl, or be a folder of videos")
+    try:
+        values = readers[path.suffix.lower()](path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"--batch {path} is no text that can be read ({error}): save it as UTF-8") from None
+    rows = [
+        Row(number, {name: value for name, value in row.items() if value not in (None, "")})
+        for number, row in enumerate(values, 1)
+    ]
+    unknown = sorted({str(name) for row in values for name in row} - set(COLUMNS))
+    if unknown:
+        raise UsageError(f"--batch {path} has a column {unknown[0]!r}: use only {', '.join(COLUMNS)}")
+    if not rows:
+        raise UsageError(f"--batch {path} has no rows: give at least one")
+    return rows, path.parent
+
+
+def options_of(row: Row, args: argparse.Namespace, base: Path, out: Path) -> argparse.Namespace:
+    """The command's options with those of the row put in their places; `out` is the output folder.
+
+    Raises:
+        UsageError: a value that cannot be read, or an output outside of the folder.
+    """
+    made = argparse.Namespace(**vars(args))
+    for name, value in row.values.items():
+        try:
+            setattr(made, name, COLUMNS[name](value))
+        except (ValueError, TypeError, OverflowError, argparse.ArgumentTypeError):
+            raise UsageError(f"{name} {value!r} cannot be read: give {_wanted(name)}") from None
+    for name in _FILES:
+        if name in row.values:
+            setattr(made, name, str(base / row.values[name]))
+    made.out = str(out / _place(row))
+    return made
+
+
+def row_hash(options: argparse.Namespace) -> str:
+    """What the row's sound is made from: every option, and size and time of the files it names."""
+    said = {name: value for name, value in vars(options).items() if name not in _NOT_OF_THE_SOUND}
+    stamps = []
+    for name in _FILES:
+        file = Path(getattr(options, name) or "")
+        stamps.append([file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else None)
+    model = Path(str(options.model)) / "model_index.json"
+    stamps.append([model.stat().st_mtime_ns] if model.is_file() else None)
+    text = json.dumps([said, stamps], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _place(row: Row) -> PurePath:
+    """Where the row's file lies in the output folder."""
+    place = PurePath(str(row.values.get("out", f"{row.number:04d}.wav")))
+    if place.is_absolute() or ".." in place.parts or not place.name:
+        raise UsageError(f"out {str(place)!r} must be a file inside of the output folder: give a relative path")
+    return place
+
+
+def _wanted(name: str) -> str:
+    kinds = {_whole: "a whole number", float: "a number", off_or_number: "a number or off", yes_or_no: "yes or no"}
+    return kinds.get(COLUMNS[name], "a word")
+
+
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        rows = list(reader)
+    for number, row in enumerate(rows, 1):
+        if None in row:
+            raise UsageError(f"--batch {path} row {number} has more fields than the header: quote fields with commas")
+    if not rows and reader.fieldnames:
+        return []
+    return [{str(name).strip(): value for name, value in row.items()} for row in rows]
+
+
+def _json_rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UsageError(f"--batch {path} line {number} is no JSON ({error}): give one object a line") from None
+        if not isinstance(row, dict):
+            raise UsageError(f"--batch {path} line {number} is no JSON object: give one a line, such as {{...}}")
+        rows.append(row)
+    return rows
+
+
+def _videos_in(folder: Path) -> list[Row]:
+    videos = sorted(file for file in folder.iterdir() if file.suffix.lower() in SOURCE_SUFFIXES and file.is_file())
+    if not videos:
+        raise UsageError(f"--batch {folder} holds no videos ({', '.join(SOURCE_SUFFIXES)}): give another folder")
+    stems = Counter(file.stem for file in videos)
+    rows = []
+    for number, file in enumerate(videos, 1):
+        suffix = file.suffix.lower() if file.suffix.lower() in VIDEO_SUFFIXES else ".mp4"
+        stem = file.name.replace(".", "_") if stems[file.stem] > 1 else file.stem
+        rows.append(Row(number, {"video": file.name, "out": stem + suffix}))
+    return rows
