@@ -82,7 +82,7 @@ def read_facts(folder: Path) -> PriorFacts:
                 f"{path} is its publisher's and names no CLIP space: make a folder of it by clipsonic convert prior"
             )
         return _facts_of(config)
-    except (ValueError, KeyError, TypeError, SpecError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, SpecError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): it must hold shape and fingerprint") from None
 
 

@@ -119,9 +119,10 @@ def test_broken_folders_get_one_sentence(prior, tmp_path):
     (tmp_path / CONFIG_FILE).write_text(json.dumps({**config, "shape": {**config["shape"], "depth": 2}}))
     with pytest.raises(CheckpointError, match="missing: causal_transformer"):
         TextPrior.from_folder(tmp_path)
-    (tmp_path / CONFIG_FILE).write_text("{}")
-    with pytest.raises(CheckpointError, match="is damaged"):
-        TextPrior.from_folder(tmp_path)
+    for damaged in ("{}", "[]", "3", "{", '{"shape": [], "fingerprint": "a/b"}'):
+        (tmp_path / CONFIG_FILE).write_text(damaged)
+        with pytest.raises(CheckpointError, match="is damaged"):
+            TextPrior.from_folder(tmp_path)
 
 
 def test_another_space_is_refused_with_both_names(prior):
