@@ -82,7 +82,8 @@ def test_every_published_bigvgan_config_has_the_published_number_of_weights(name
     family = family_of("bigvgan", DATA)
     network = family.network(family.network_config(PUBLISHED_BIGVGANS[name]))
     millions = sum(weights.numel() for weights in network.parameters()) / 1e6
-    assert round(millions) == (14 if "base" in name else 122 if "512x" in name else 112)  # NVIDIA's own table
+    published = 14 if "base" in name else 122 if "512x" in name else 112  # whole millions in NVIDIA's own table
+    assert abs(millions - published) < 1.0
 
 
 @pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
