@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(400)
 LIFE_S = 160.0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium() -> str:
     pytest.importorskip("playwright", reason="needs playwright to drive a browser")
     named = os.environ.get("CLIPSONIC_CHROMIUM")
