@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import os
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from clipsonic.errors import CheckpointError, SpecError, TrainingError, UsageErr
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.shards.loader import SegmentLoader
 from clipsonic.train.callbacks import Bar
+from clipsonic.train.checkpoint_files import CheckpointFiles
 from clipsonic.train.config import (
     ConditionConfig,
     DataConfig,
@@ -372,24 +373,21 @@ def test_the_last_checkpoints_and_the_best_by_validation_stay(corpus: Path, tmp_
 def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(
     corpus: Path, unbroken: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, saved = torch.save, []
+    whole = CheckpointFiles.save_checkpoint
+    most, allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def full(values: Any, file: Any) -> None:
-        saved.append(values)
-        if len(saved) == 3:
-            file.write(b"half of it")
-            monkeypatch.setattr(type(file), "write", refuse)
-        real(values, file)
-
-    def refuse(self: Any, data: Any) -> int:
-        self.refused = OSError(errno.ENOSPC, "No space left on device")
-        raise self.refused
+    def save(self: CheckpointFiles, checkpoint: dict[str, Any], path: Path, storage_options: Any = None) -> None:
+        small = 20_000 if checkpoint["global_step"] == 15 else most  # bytes; the system refuses to write more
+        resource.setrlimit(resource.RLIMIT_FSIZE, (small, allowed))
+        try:
+            whole(self, checkpoint, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, allowed))
 
     with monkeypatch.context() as patched:
-        patched.setattr(torch, "save", full)
-        monkeypatch = patched
+        patched.setattr(CheckpointFiles, "save_checkpoint", save)
         with pytest.raises(
-            TrainingError, match=r"step-00000015\.ckpt could not be written \(No space left on device\)"
+            TrainingError, match=r"step-00000015\.ckpt could not be written \(File too large\).*is whole"
         ):
             train(toy(), corpus, tmp_path)
     assert newest(tmp_path)["global_step"] == 10
