@@ -84,7 +84,7 @@ class ModelConfig:
     Args:
         kind: which network; only its own settings are used.
         checkpoint_blocks: keep only each block's input for the backward pass and compute the rest again: less memory,
-            about a third more time; the same gradients.
+            one more forward pass; the same gradients.
         dit: settings of the transformer.
         unet: settings of the U-Net.
     """

@@ -1,7 +1,7 @@
 """Random numbers for the rows of a batch that one process holds, drawn as if it held the batch of all processes.
 
 Guarantee: process r of n holds rows r, r + n, r + 2n ... of the whole batch and gets what these rows get in a training
-with one process. Price: every process draws for all of them, which is 0.1 % of a step of `tiny` for two.
+with one process. Price: every process draws for all of them.
 """
 
 from __future__ import annotations

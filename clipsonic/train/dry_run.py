@@ -1,7 +1,7 @@
 """`clipsonic train --dry-run`: what a run would cost on this hardware, without writing anything.
 
 Guarantee: figures are counted (parameters, FLOPs) or measured here by a few steps on records of the corpus; what is
-extrapolated to the whole batch, to several devices or to more steps is linear. Price: half a minute on a CPU.
+extrapolated to the whole batch, to several devices or to more steps is linear. Price: half a dozen steps.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 MFU is model FLOPs per second over the peak of a large product of matrices in the run's precision (Chowdhery et al.
 2022, arXiv 2204.02311, appendix B): recomputed activations do not count. Guarantee: none of it touches a draw.
-Price: a quarter of a second at the start of a run.
+Price: a few products of matrices at the start of a run.
 """
 
 from __future__ import annotations

@@ -114,5 +114,5 @@ def test_a_row_draws_the_same_whoever_holds_it_and_however_its_batch_is_padded(
         assert torch.equal(drawn.mask[:, :S], whole.mask[rank::world_size])
         assert not drawn.mask[:, S:].any()
         seen = whole.mask[rank::world_size]
-        # pooled frames are summed over a row of another length: one rounding, 6e-8 measured
+        # pooled frames are summed over a row of another length: one rounding of numbers up to 1, 6e-8
         assert torch.allclose(drawn.tokens[:, :S][seen], whole.tokens[rank::world_size][seen], atol=1e-6)
