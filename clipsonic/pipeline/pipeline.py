@@ -241,7 +241,9 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
             self._save_adapters(folder)
         self._remove_stale(Path(save_directory))
 
-    def push_to_hub(self, repo_id: str, *, private: bool | None = None, token: str | None = None) -> str:
+    def push_to_hub(  # type: ignore[override]  # diffusers' own could leave parts out
+        self, repo_id: str, *, private: bool | None = None, token: str | None = None
+    ) -> str:
         """Upload the pipeline's folder, parts and card included, to the repository OWNER/NAME; returns its address.
 
         Raises:

@@ -7,6 +7,7 @@ still flow through the whole network; with `adapter.keep` a step costs twice as 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,11 @@ from clipsonic.pipeline.adapter_folder import ADAPTER, Adapter, inside
 from clipsonic.prior.bank import MAX_BANK, EmbedBank
 from clipsonic.seeding import numpy_rng, seed_for, torch_generator
 from clipsonic.specs import SegmentSpec
+from clipsonic.train.average import Average
 from clipsonic.train.clock import Clock
 from clipsonic.train.condition import add_embed_noise
 from clipsonic.train.config import TrainConfig
+from clipsonic.train.draws import Draws
 from clipsonic.train.module import SoundModule
 
 NUM_KEPT = 128
@@ -77,29 +80,31 @@ class AdapterModule(SoundModule):
         learning_weights(self.denoiser, ADAPTER)
         if saved is None and config.adapter.start is not None:
             self._begin_with(Path(config.adapter.start))
-        self.begin_averaging()
+        self.average = Average(self.denoiser, config.ema.decay)
 
-    def loss(self, batch: dict[str, Any], purpose: str, *indices: int, seeing: bool = False) -> Tensor:
+    def loss_and_time(
+        self, batch: dict[str, Any], purpose: str, *indices: int, seeing: bool = False, ranks: tuple[int, int] = (0, 1)
+    ) -> tuple[Tensor, Tensor]:
         """The denoiser's loss (B,), and in training `adapter.keep` times how far it moved on what it made before."""
-        loss_B = super().loss(batch, purpose, *indices, seeing=seeing)
+        loss_B, t_B = super().loss_and_time(batch, purpose, *indices, seeing=seeing, ranks=ranks)
         if seeing or self.config.adapter.keep == 0.0:
-            return loss_B
-        return loss_B + self.config.adapter.keep * self.moved(len(loss_B), f"{purpose}.keep", *indices)
+            return loss_B, t_B
+        generator = torch_generator(self.config.run.seed, f"{purpose}.keep", *indices, device=str(self.device))
+        return loss_B + self.config.adapter.keep * self.moved(Draws(generator, len(loss_B), *ranks)), t_B
 
-    def moved(self, count: int, purpose: str, *indices: int) -> Tensor:
-        """w(t) || D(x_t, t, c) - D_0(x_t, t, c) ||^2 of noised kept sounds, (count,); D_0 is without the adapter.
+    def moved(self, draws: Draws) -> Tensor:
+        """w(t) || D(x_t, t, c) - D_0(x_t, t, c) ||^2 of noised kept sounds, (B,); D_0 is without the adapter.
 
         Prior preservation (Ruiz et al. 2022, arXiv 2208.12242, section 3.3), on predictions instead of samples.
         """
-        generator = torch_generator(self.config.run.seed, purpose, *indices, device=str(self.device))
-        place_B = torch.randint(len(self.kept_KMF), (count,), generator=generator, device=self.device)
+        place_B = draws.of(partial(places, len(self.kept_KMF)))
         x0_BMF, embeds_BE = self.kept_KMF[place_B], self.bank_NE[place_B]
         how = self.config.condition
-        embeds_BE = add_embed_noise(embeds_BE[:, None], how.embed_noise_std, generator)[:, 0]
-        sees_B = torch.rand(count, generator=generator, device=self.device) >= how.dropout
+        sees_B = draws.uniform() >= how.dropout
+        embeds_BE = add_embed_noise(embeds_BE[:, None], how.embed_noise_std, draws)[:, 0]
         condition = global_condition(embeds_BE).keep_where(sees_B)
-        t_B = sample_timesteps(self.objective, count, generator)
-        noise_BMF = torch.randn(x0_BMF.shape, generator=generator, device=self.device)
+        t_B = draws.of(partial(sample_timesteps, self.objective))
+        noise_BMF = draws.normal(*x0_BMF.shape[1:])
         x_BMF, timestep_B = self.objective.add_noise(x0_BMF, noise_BMF, t_B), self.objective.timestep(t_B)
         with torch.no_grad(), adapters_off(self.denoiser):
             before_BMF = self.denoiser(x_BMF, timestep_B, condition)
@@ -146,6 +151,11 @@ class AdapterModule(SoundModule):
         set_adapter_weights(self.denoiser, ADAPTER, found.weights, str(folder))
 
 
+def places(size: int, count: int, generator: torch.Generator) -> Tensor:
+    """Places in a list of this size, (count,), uniform."""
+    return torch.randint(size, (count,), generator=generator, device=generator.device)
+
+
 def own_weights_only(pipeline: ClipSonicPipeline) -> ClipSonicPipeline:
     """The pipeline with its adapter, if it has one, worked into its denoiser, in float32."""
     weights = merged_weights(pipeline.denoiser.float())
@@ -160,7 +170,7 @@ def save_adapted(module: AdapterModule, bank: EmbedBank, out: Path) -> None:
     `bank` is the corpus's; an adapter that makes other sounds adds it to the pipeline's, few steps leave that as it is.
     """
     module.cpu()
-    module.ema.to("cpu")
+    module.average.ema.to("cpu")
     pipeline, how = module.pipeline, module.config
     with module.averaged():
         found = Adapter.taken_from(module.denoiser, ADAPTER, module.shape)

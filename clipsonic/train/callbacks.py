@@ -15,13 +15,20 @@ from typing import TYPE_CHECKING, Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 from tqdm import tqdm
 
 from clipsonic.shards.loader import Batch
+from clipsonic.train.health import Health
 from clipsonic.train.module import SoundModule
 
 if TYPE_CHECKING:
     from clipsonic.train.logbook import Logbook
+
+SWAPPED_RECORDS = 64
+"""Held-out records on which it is measured what seeing the right frames is worth."""
+FEWEST_SWAPPED = 8
+"""With fewer of them nothing is concluded: a record alone in its batch sees its own frames."""
 
 
 class StepCallback(Callback):
@@ -102,11 +109,18 @@ class Ending(StepCallback):
 
 
 class Validation(StepCallback):
-    """The loss of the averaged weights on fixed batches, with fixed noise, at its own steps and at the end."""
+    """The loss of the averaged weights on fixed batches, with fixed noise, at its own steps and at the end.
 
-    def __init__(self, batches: list[Batch], every: int, log: Callable[[int, dict[str, float]], None]) -> None:
-        self._batches, self._every, self._log = batches, every, log
+    Beside it, on the first records, the loss with each record seeing another one's frames: a network that uses what it
+    sees loses by that.
+    """
+
+    def __init__(
+        self, batches: list[Batch], every: int, log: Callable[[int, dict[str, float]], None], health: Health
+    ) -> None:
+        self._batches, self._every, self._log, self._health = batches, every, log, health
         self.last_loss: float | None = None
+        self.last_step = 0
 
     def state_dict(self) -> dict[str, Any]:
         return {"last_loss": self.last_loss}
@@ -117,17 +131,35 @@ class Validation(StepCallback):
     def on_step(self, trainer: lightning.Trainer, module: SoundModule, step: int) -> None:
         if self._every and (step % self._every == 0 or module.clock.progress(step) >= 1.0):
             with module.clock.pause(), module.averaged():
-                self.last_loss = self._loss(trainer, module)
-            self._log(step, {"val_loss": self.last_loss})
+                loss_N = self._losses(trainer, module, self._batches)
+                few = [swapped(batch) for batch in self._batches[: _enough(self._batches)]]
+                lost_N = self._losses(trainer, module, few)
+            self.last_loss, self.last_step = float(loss_N.mean()), step
+            gain = 1.0 - float(loss_N[: len(lost_N)].mean() / lost_N.mean())
+            self._log(step, {"val_loss": self.last_loss, "condition_gain": gain})
+            if len(lost_N) >= FEWEST_SWAPPED:
+                self._health.look_at_gain(step, gain)
 
     @torch.no_grad()
-    def _loss(self, trainer: lightning.Trainer, module: SoundModule) -> float:
+    def _losses(self, trainer: lightning.Trainer, module: SoundModule, batches: list[Batch]) -> Tensor:
         losses = []
-        for index, batch in enumerate(self._batches):
-            with trainer.precision_plugin.forward_context():
-                moved = module.transfer_batch_to_device(batch, module.device, 0)
-                losses.append(module.loss(moved, "train.validation", index, seeing=True).cpu())
-        return float(torch.cat(losses).mean())
+        for index, batch in enumerate(batches):
+            moved = module.transfer_batch_to_device(batch, module.device, 0)
+            loss_B = trainer.strategy.validation_step(moved, index)
+            assert isinstance(loss_B, Tensor)
+            losses.append(loss_B.cpu())
+        return torch.cat(losses)
+
+
+def _enough(batches: list[Batch]) -> int:
+    """How many batches hold `SWAPPED_RECORDS`."""
+    return -(-SWAPPED_RECORDS // len(batches[0]["keys"]))
+
+
+def swapped(batch: Batch) -> Batch:
+    """A batch whose records see the frames of their neighbours."""
+    seen = {name: batch[name].roll(1, dims=0) for name in ("frames", "frame_times_s", "frame_mask")}
+    return {**batch, **seen}
 
 
 class Bar(StepCallback):

@@ -1,7 +1,7 @@
-"""Checkpoints: written whole, the last two kept, found again, and refused when they belong to another model.
+"""Checkpoints: written whole, the last few and the best kept, found again, and refused when of another model.
 
-Guarantee: a file called `step-XXXXXXXX.ckpt` is complete; it is read with `weights_only=True`.
-Price: while one is written there are three on the disk.
+Guarantee: a file called `step-XXXXXXXX.ckpt` is complete, and where the disk refuses one the older ones stay; it is
+read with `weights_only=True`. Price: while one is written there is one more on the disk than are kept.
 """
 
 from __future__ import annotations
@@ -9,55 +9,114 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
 
-from clipsonic.errors import CheckpointError, UsageError
+from clipsonic.errors import CheckpointError, TrainingError, UsageError
+from clipsonic.files import whole_file
 from clipsonic.specs import SegmentSpec
-from clipsonic.train.callbacks import StepCallback
+from clipsonic.train.callbacks import StepCallback, Validation
+from clipsonic.train.checkpoint_files import CheckpointFiles
 from clipsonic.train.config import TrainConfig
 from clipsonic.train.module import STATE_KEY, SoundModule
 
 FOLDER_NAME = "checkpoints"
+BEST_NAME = "best.ckpt"
 _NAME = re.compile(r"step-(\d{8,})\.ckpt")
-NUM_KEPT = 2
 
 
 class Saver(StepCallback):
-    """Writes a checkpoint every so many steps, and at the end of the run or of the session.
+    """Writes a checkpoint every so many steps, at the end of the run or of the session, and where validation is best.
 
     Args:
         folder: where they stand; older ones that this run did not resume from are removed with the first new one.
         every: steps between them; 0 is only at the end.
+        keep_last: how many of the newest stay. The best stays as `best.ckpt`, a link to one of them or to none.
+        validation: whose loss says which is best.
+        files: the trainer's way of writing them.
         resumed: the checkpoint this session began with.
     """
 
-    def __init__(self, folder: Path, every: int, resumed: Path | None = None) -> None:
-        self._folder, self._every = folder, every
+    def __init__(
+        self,
+        folder: Path,
+        every: int,
+        keep_last: int,
+        validation: Validation,
+        files: CheckpointFiles,
+        resumed: Path | None = None,
+    ) -> None:
+        self._folder, self._every, self._keep_last = folder, every, keep_last
+        self._validation, self._files = validation, files
         self._ours = [] if resumed is None else [resumed]
+        self.best_loss: float | None = None
+        self.best_step = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_loss": self.best_loss, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best_loss, self.best_step = state_dict["best_loss"], state_dict["best_step"]
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """Step, validation loss and file of the best checkpoint; None before there is one."""
+        if self.best_loss is None or not (path := self._folder / BEST_NAME).exists():
+            return None
+        return {"step": self.best_step, "val_loss": self.best_loss, "checkpoint": str(path)}
 
     def on_step(self, trainer: lightning.Trainer, module: SoundModule, step: int) -> None:
-        if trainer.should_stop or (self._every and step % self._every == 0):
+        ending = trainer.should_stop
+        is_best = (self._every or ending) and self._is_best(step)
+        if ending or is_best or (self._every and step % self._every == 0):
+            if is_best:
+                self.best_loss, self.best_step = self._validation.last_loss, step
             with module.clock.pause():
                 module.guard.check()
                 self._save(trainer, step)
 
+    def _is_best(self, step: int) -> bool:
+        loss = self._validation.last_loss if self._validation.last_step == step else None
+        return loss is not None and (self.best_loss is None or loss < self.best_loss)
+
     def _save(self, trainer: lightning.Trainer, step: int) -> None:
         path = self._folder / f"step-{step:08d}.ckpt"
-        temporary = path.with_name(f".{path.name}.tmp")
-        trainer.save_checkpoint(temporary)
-        if not trainer.is_global_zero:
-            return
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        self._ours = [*(old for old in self._ours if old != path), path][-NUM_KEPT:]
-        for old in self._folder.iterdir():
-            if old not in self._ours and _NAME.match(old.name.removeprefix(".")):
-                old.unlink(missing_ok=True)
+        trainer.save_checkpoint(path)
+        if (refusal := trainer.strategy.broadcast(self._files.refusal)) is not None:
+            raise TrainingError(self._sentence(path, refusal))
+        if trainer.is_global_zero:
+            self._ours = [*(old for old in self._ours if old != path), path][-self._keep_last :]
+            self._link_best(path, step)
+            for old in self._folder.iterdir():
+                if old not in self._ours and _NAME.match(old.name.removeprefix(".")):
+                    old.unlink(missing_ok=True)
+
+    def _link_best(self, path: Path, step: int) -> None:
+        best = self._folder / BEST_NAME
+        if self.best_step == step and self.best_loss is not None:
+            with whole_file(best) as temporary:
+                _link(path, temporary)
+        elif self.best_loss is None:  # one that an earlier run left
+            best.unlink(missing_ok=True)
+
+    def _sentence(self, path: Path, refusal: str) -> str:
+        kept = f"{self._ours[-1]} is whole" if self._ours else "there is no older one"
+        return (
+            f"checkpoint {path} could not be written ({refusal}): training stopped and {kept}; "
+            "free space or lower run.keep_last, then run the same command to continue"
+        )
+
+
+def _link(path: Path, other: Path) -> None:
+    """A second name for a file, or a copy of it where the file system has no such names."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
 
 
 def find_checkpoint(folder: Path, resume: str) -> Path | None:
@@ -84,7 +143,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: it is damaged, or not one of ours.
     """
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if missing := {STATE_KEY, "global_step", "state_dict"} - checkpoint.keys():
             raise KeyError(f"no {', '.join(sorted(missing))}")
     except (RuntimeError, EOFError, KeyError, AttributeError, ValueError, pickle.UnpicklingError) as error:

@@ -21,15 +21,17 @@ class Clock:
     """
 
     def __init__(self, config: RunConfig, state: dict[str, float] | None = None) -> None:
-        state = state or {"elapsed_s": 0.0, "paused_s": 0.0, "samples": 0}
+        state = {"elapsed_s": 0.0, "paused_s": 0.0, "waited_s": 0.0, "samples": 0, **(state or {})}
         self._config = config
         self._before_s, self._paused_s, self._samples = state["elapsed_s"], state["paused_s"], state["samples"]
+        self.waited_s = state["waited_s"]
         self._started_s: float | None = None
         self._looked_s = self._before_s
 
     def state_dict(self) -> dict[str, float]:
         """What the next session needs to know."""
-        return {"elapsed_s": self.elapsed_s, "paused_s": self._paused_s, "samples": self._samples}
+        times = {"elapsed_s": self.elapsed_s, "paused_s": self._paused_s, "waited_s": self.waited_s}
+        return {**times, "samples": self._samples}
 
     def start(self) -> None:
         """Training begins now."""
@@ -56,16 +58,38 @@ class Clock:
         finally:
             self._paused_s += time.perf_counter() - begin_s
 
+    @contextmanager
+    def wait(self) -> Iterator[None]:
+        """What happens inside is waiting for data; before `start` it does not count."""
+        begin_s = time.perf_counter()
+        yield
+        if self._started_s is not None:
+            self.waited_s += time.perf_counter() - begin_s
+
     @property
     def elapsed_s(self) -> float:
         """Training time over all sessions."""
         return self._before_s + (0.0 if self._started_s is None else time.perf_counter() - self._started_s)
 
     @property
+    def stepping_s(self) -> float:
+        """Time of the training steps, waiting for data included, over all sessions."""
+        return self.elapsed_s - self._paused_s
+
+    @property
+    def num_samples(self) -> int:
+        """Records trained on, over all sessions and processes."""
+        return int(self._samples)
+
+    @property
     def samples_per_s(self) -> float:
         """Speed of the training steps, over all sessions."""
-        busy_s = self.elapsed_s - self._paused_s
-        return self._samples / busy_s if busy_s > 0 else 0.0
+        return self._samples / self.stepping_s if self.stepping_s > 0 else 0.0
+
+    @property
+    def waited_share(self) -> float:
+        """Share of the steps' time spent waiting for data, over all sessions."""
+        return self.waited_s / self.stepping_s if self.stepping_s > 0 else 0.0
 
     def progress(self, step: int) -> float:
         """Share of the run that is done after `step` steps, by the limit that is nearer; 1 or more is the end.

@@ -74,7 +74,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     parser = TrainParser(
         prog=prog,
         usage=f"{prog} [--config CONFIG]... --corpus FOLDER --out FOLDER [--resume auto|never|FILE] [--init PIPELINE] "
-        "[--KEY VALUE]...",
+        "[--dry-run] [--KEY VALUE]...",
         description="Train a sound model on a corpus and save it as a pipeline folder.",
         epilog=EXAMPLE,
         allow_abbrev=False,
@@ -100,6 +100,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add("--init", metavar="PIPELINE", help="train this pipeline on: a folder, a hub id or tiny; keeps its network")
     add("--max-steps", type=int, metavar="N", help="as --run.max_steps")
     add("--max-minutes", type=float, metavar="M", help="as --run.max_minutes; the learning rate follows the clock")
+    add("--dry-run", action="store_true", help="print size, memory, speed here and hours of the run; write nothing")
     parser.add_class_arguments(TrainConfig, None)
     return parser
 
@@ -110,6 +111,10 @@ def run(args: Any) -> dict[str, Any]:
     out = Path(args.out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
+    if args.dry_run:
+        from clipsonic.train.dry_run import dry_run
+
+        return dry_run(config, args.corpus)
     from clipsonic.train.session import train
 
     return train(config, args.corpus, out, resume=args.resume, init=args.init)

@@ -84,11 +84,14 @@ class ModelConfig:
 
     Args:
         kind: which network; only its own settings are used.
+        checkpoint_blocks: keep only each block's input for the backward pass and compute the rest again: less memory,
+            one more forward pass; the same gradients.
         dit: settings of the transformer.
         unet: settings of the U-Net.
     """
 
     kind: Literal["dit", "unet"] = "dit"
+    checkpoint_blocks: bool = False
     dit: DiTConfig = field(default_factory=DiTConfig)
     unet: UNetConfig = field(default_factory=UNetConfig)
 
@@ -304,6 +307,10 @@ class RunConfig:
         precision: auto is bfloat16 on GPUs that have it, float32 elsewhere.
         devices: GPUs of one machine (or processes on its CPU) to train on.
         nodes: machines.
+        strategy: ddp gives each device a whole copy, fsdp a shard of weights and optimiser; auto is ddp for several.
+        compile: compile the denoiser with torch.compile; a minute at the start, for GPUs.
+        keep_last: newest checkpoints that are kept; the best by validation loss stays too, as best.ckpt.
+        wandb: log to Weights & Biases as well.
     """
 
     max_steps: int = 20000
@@ -316,9 +323,13 @@ class RunConfig:
     precision: Literal["auto", "float32", "bf16"] = "auto"
     devices: int = 1
     nodes: int = 1
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    compile: bool = False
+    keep_last: int = 2
+    wandb: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "log_every", "devices", "nodes"):
+        for name in ("max_steps", "log_every", "devices", "nodes", "keep_last"):
             _require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
         for name in ("val_every", "ckpt_every", "preview_every"):
             _require(getattr(self, name) >= 0, f"run.{name}", getattr(self, name), "at least 0 (0 is never)")
@@ -355,6 +366,10 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_together(self.adapter, self.distill, self.objective.prediction_type)
+        alone = not self.adapter.rank or self.run.strategy != "fsdp"
+        _require(
+            alone, "run.strategy", self.run.strategy, "auto or ddp with adapter.rank, which is small enough for each"
+        )
         ranks = self.run.devices * self.run.nodes
         size = self.optim.batch_size
         _require(size % ranks == 0, "optim.batch_size", size, f"a multiple of the {ranks} devices")

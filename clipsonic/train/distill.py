@@ -9,6 +9,7 @@ training step costs `teacher_steps` calls of the network more (twice as many wit
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,30 +22,35 @@ from clipsonic.models.conditioner import Condition
 from clipsonic.models.lowrank import adapters_off
 from clipsonic.pipeline.denoising import guided_in_one_batch
 from clipsonic.seeding import torch_generator
-from clipsonic.train.adapters import AdapterModule, flow_shift_of
+from clipsonic.train.adapters import AdapterModule, flow_shift_of, places
 from clipsonic.train.condition import draw_condition
+from clipsonic.train.draws import Draws
 
 
 class DistillModule(AdapterModule):
     """A pipeline's denoiser with an adapter that learns to need `distill.steps` calls or one."""
 
-    def loss(self, batch: dict[str, Any], purpose: str, *indices: int, seeing: bool = False) -> Tensor:
+    def loss_and_time(
+        self, batch: dict[str, Any], purpose: str, *indices: int, seeing: bool = False, ranks: tuple[int, int] = (0, 1)
+    ) -> tuple[Tensor, Tensor]:
         """|| D(x_s, s, c) - (x_e - x_s) / (t_e - t_s) ||^2 of each item, (B,), weighed over the whole way and one step.
 
-        x_s and x_e are two states of the teacher's path for the same noise and condition. The sound is not used.
+        x_s and x_e are two states of the teacher's path for the same noise and condition. The sound is not used. The
+        times (B,) are those where the one step begins.
         """
         generator = torch_generator(self.config.run.seed, purpose, *indices, device=str(self.device))
-        condition = self._seen(batch, generator, seeing)
-        shape = (len(condition), self.segment.mel.num_mels, self.segment.num_mel_frames)
-        path_KBMF = self.teacher_path(torch.randn(shape, generator=generator, device=self.device), condition)
-        start_2B, end_2B = self._jumps(len(condition), generator)
+        draws = Draws(generator, len(batch["frames"]), *ranks)
+        condition = self._seen(batch, draws, seeing)
+        noise_BMF = draws.normal(self.segment.mel.num_mels, self.segment.num_mel_frames)
+        path_KBMF = self.teacher_path(noise_BMF, condition)
+        start_2B, end_2B = self._jumps(draws)
         item_2B = torch.arange(len(condition), device=self.device).repeat(2)
         t_K = levels(self.solver, self.config.distill.steps).to(self.device)
         target = velocity(path_KBMF[start_2B, item_2B], path_KBMF[end_2B, item_2B], t_K[start_2B], t_K[end_2B])
         timestep_2B = self.objective.timestep(t_K[start_2B])
         said = self.denoiser(path_KBMF[start_2B, item_2B], timestep_2B, Condition.cat([condition, condition]))
         whole_B, step_B = (said.float() - target).square().mean(dim=(1, 2)).chunk(2)
-        return torch.lerp(step_B, whole_B, self.config.distill.whole_share)
+        return torch.lerp(step_B, whole_B, self.config.distill.whole_share), t_K[start_2B].chunk(2)[1]
 
     @torch.no_grad()
     def teacher_path(self, noise_BMF: Tensor, condition: Condition) -> Tensor:
@@ -67,31 +73,30 @@ class DistillModule(AdapterModule):
         """The scheduler of teacher and adapter: Euler, with the shift of `flow_shift_of`."""
         return make_scheduler("flow", flow_shift=flow_shift_of(self))
 
-    def _jumps(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _jumps(self, draws: Draws) -> tuple[Tensor, Tensor]:
         """Levels (2 B,) to start from and to end at: first each item's whole way, then one step not from pure noise.
 
         Where there is one step only, both are the whole way.
         """
         steps = self.config.distill.steps
-        step_B = torch.randint(min(1, steps - 1), steps, (count,), generator=generator, device=self.device)
+        first = min(1, steps - 1)
+        step_B = first + draws.of(partial(places, steps - first))
         whole_B = torch.zeros_like(step_B)
         return torch.cat([whole_B, step_B]), torch.cat([whole_B + steps, step_B + 1])
 
-    def _seen(self, batch: dict[str, Any], generator: torch.Generator, seeing: bool) -> Condition:
+    def _seen(self, batch: dict[str, Any], draws: Draws, seeing: bool) -> Condition:
         """What each item sees, never nothing: guidance is in what it learns, so it is not asked for it."""
         frames_BSE, how = batch["frames"], self.config.condition
         if not seeing and self.config.distill.bank_share > 0.0:
-            frames_BSE = self._some_from_bank(frames_BSE, generator)
+            frames_BSE = self._some_from_bank(frames_BSE, draws)
         return draw_condition(
-            frames_BSE, batch["frame_times_s"], batch["frame_mask"], generator,
+            frames_BSE, batch["frame_times_s"], batch["frame_mask"], draws,
             shares=how.shares, embed_noise_std=0.0 if seeing else how.embed_noise_std,
         )  # fmt: skip
 
-    def _some_from_bank(self, frames_BSE: Tensor, generator: torch.Generator) -> Tensor:
-        count = len(frames_BSE)
-        place_B = torch.randint(len(self.bank_NE), (count,), generator=generator, device=self.device)
-        lot_B = torch.rand(count, generator=generator, device=self.device)
-        from_bank_B11 = (lot_B < self.config.distill.bank_share)[:, None, None]
+    def _some_from_bank(self, frames_BSE: Tensor, draws: Draws) -> Tensor:
+        place_B = draws.of(partial(places, len(self.bank_NE)))
+        from_bank_B11 = (draws.uniform() < self.config.distill.bank_share)[:, None, None]
         return torch.where(from_bank_B11, self.bank_NE[place_B][:, None], frames_BSE)
 
 

@@ -12,68 +12,95 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from clipsonic.files import write_whole
 from clipsonic.train.callbacks import StepCallback
+from clipsonic.train.health import Health
+from clipsonic.train.losses import NUM_BINS, summary
 from clipsonic.train.module import SoundModule
+from clipsonic.train.pace import Pace
 
 HISTORY_NAME = "history.jsonl"
 
 
 class Logbook(StepCallback):
-    """Loss, learning rate and gradient norm; the loss is the mean over the steps since the last entry.
+    """Loss (also by diffusion time), learning rate and gradient norm, of all processes, over the steps since the last
+    entry; to the loggers also how busy the hardware is, which no two runs share.
 
     Args:
         folder: where `history.jsonl` stands.
         every: steps between entries; the last step of a run has one too.
+        pace: says how busy the hardware is.
+        health: hears of waiting.
     """
 
-    def __init__(self, folder: Path, every: int) -> None:
-        self._path, self._every = folder / HISTORY_NAME, every
-        self._sum, self._count = torch.zeros(()), 0
+    def __init__(self, folder: Path, every: int, pace: Pace, health: Health) -> None:
+        self._path, self._every, self._pace, self._health = folder / HISTORY_NAME, every, pace, health
+        self._own: list[torch.Tensor] = []
+        self._rows = torch.zeros(0, 1 + 2 * NUM_BINS)
         self.last_loss: float | None = None
-        self._board: Any = None
+        self._trainer: lightning.Trainer | None = None
+        self._entries = 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sum": self._sum.cpu(), "count": self._count, "last_loss": self.last_loss}
+        self._gather()
+        return {"rows": self._rows, "last_loss": self.last_loss}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._sum, self._count, self.last_loss = state_dict["sum"], state_dict["count"], state_dict["last_loss"]
+        self._rows = state_dict.get("rows", self._rows)  # version 0.1.0 saved their sum
+        self.last_loss = state_dict["last_loss"]
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self._sum = self._sum.to(pl_module.device)
+        self._trainer = trainer
         if trainer.is_global_zero:
             keep_until(self._path, trainer.global_step)
-            self._board = trainer.logger.experiment if isinstance(trainer.logger, TensorBoardLogger) else None
+        self._pace.start(pl_module.device)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, SoundModule)
-        self._sum, self._count = self._sum + pl_module.last_loss, self._count + 1
+        self._own.append(pl_module.last_row)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_step(self, trainer: lightning.Trainer, module: SoundModule, step: int) -> None:
         if step % self._every and module.clock.progress(step) < 1.0:
             return
-        self.last_loss = float(self._sum) / self._count
-        self._sum, self._count = torch.zeros_like(self._sum), 0
+        self._gather()
+        losses = summary(self._rows)
+        self._rows, self.last_loss = self._rows[:0], losses["loss"]
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.write(step, {"loss": self.last_loss, "lr": rate, "grad_norm": float(module.grad_norm)})
-        if self._board is not None:
-            self._board.add_scalar("samples_per_s", module.clock.samples_per_s, step)
+        self.write(step, {**losses, "lr": rate, "grad_norm": float(module.grad_norm)})
+        self._write_pace(step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One entry."""
-        if self._board is None:
+        if self._trainer is None or not self._trainer.is_global_zero:
             return
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
+        self._draw(step, values)
+
+    def _write_pace(self, step: int) -> None:
+        pace = self._pace.since_last()
+        self._draw(step, pace)
+        self._entries += 1
+        if self._entries > 1:  # the first steps of a session find nothing in memory yet
+            self._health.look_at_waiting(step, pace["data_wait_share"])
+
+    def _draw(self, step: int, values: dict[str, float]) -> None:
+        for logger in self._trainer.loggers if self._trainer is not None else ():
+            logger.log_metrics(values, step)
+
+    def _gather(self) -> None:
+        """Turn this process's rows into those of all processes (all must call it)."""
+        if self._own:
+            assert self._trainer is not None
+            rows = self._trainer.strategy.reduce(torch.stack(self._own), reduce_op="mean")
+            assert isinstance(rows, torch.Tensor)
+            self._own, self._rows = [], torch.cat([self._rows, rows.cpu()])
 
 
 @rank_zero_only

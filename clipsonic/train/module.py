@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import lightning
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor
 
 from clipsonic.audio.mel import LogMel
@@ -20,11 +20,16 @@ from clipsonic.diffusion.objective import loss_per_item, make_objective, sample_
 from clipsonic.models.conditioner import Condition
 from clipsonic.seeding import torch_generator
 from clipsonic.specs import SegmentSpec
+from clipsonic.train.average import Average
 from clipsonic.train.clock import Clock
 from clipsonic.train.condition import draw_condition
 from clipsonic.train.config import TrainConfig
+from clipsonic.train.draws import Draws
 from clipsonic.train.guard import FiniteGuard
+from clipsonic.train.losses import clip_gradient, loss_row
 from clipsonic.train.network import learning_rate, make_denoiser, make_optimizer, set_options
+from clipsonic.train.sharding import Sharded
+from clipsonic.train.sounds import generate
 
 STATE_KEY = "clipsonic"
 """Where a checkpoint keeps what is ours: config, segment, position, time, averaged weights."""
@@ -57,45 +62,56 @@ class SoundModule(lightning.LightningModule):
         self.log_mel = LogMel(segment.mel)
         self.register_buffer("mel_mean", mel_mean.clone())
         self.register_buffer("mel_std", mel_std.clone())
-        self.begin_averaging()
+        self.average = Average(self.denoiser, config.ema.decay)
         self.guard = FiniteGuard()
         self.stream: dict[str, Any] = {}
         self.num_steps_before = 0
-        self.last_loss, self.grad_norm = torch.zeros(()), torch.zeros(())
+        self.result: list[Tensor] = []
+        self.last_row, self.grad_norm = loss_row(torch.zeros(1), torch.zeros(1)), torch.zeros(())
         self._keys: list[str] = []
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
         """Begin with these weights of the denoiser; the averaged ones begin there too."""
         self.denoiser.load_state_dict(weights, strict=True)
-        self.begin_averaging()
-
-    def trained(self) -> list[torch.nn.Parameter]:
-        """The weights that learn: all of the denoiser's, or its adapter's."""
-        return [weight for weight in self.denoiser.parameters() if weight.requires_grad]
-
-    def begin_averaging(self) -> None:
-        """The averaged weights are those of now."""
-        self.ema = EMAModel(self.trained(), decay=self.config.ema.decay, foreach=True)
+        self.average.restart()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The mean loss of a batch."""
-        loss_B = self.loss(batch, "train.step", batch["position"], self.global_rank)
+        ranks = (self.global_rank, self.trainer.world_size)
+        loss_B, t_B = self.loss_and_time(batch, "train.step", batch["position"], ranks=ranks)
         self.guard.watch("loss", loss_B, batch["keys"])
-        self._keys, self.last_loss = batch["keys"], loss_B.detach().mean()
+        self._keys, self.last_row = batch["keys"], loss_row(loss_B.detach(), t_B)
         return loss_B.mean()
 
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The loss of each item (B,), the same draws at every validation; through Lightning's strategy (FSDP)."""
+        return self.loss(batch, "train.validation", batch_idx, seeing=True)
+
+    def predict_step(self, prompts: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Log-mels (N, M, F) on the CPU for the frames of some records; through Lightning's strategy (FSDP)."""
+        return generate(self, prompts)
+
     def loss(self, batch: dict[str, Any], purpose: str, *indices: int, seeing: bool = False) -> Tensor:
-        """w(t) || D(x_t, t, c) - target ||^2 of each item, (B,), with draws seeded by purpose and indices.
+        """As `loss_and_time`, without the times."""
+        return self.loss_and_time(batch, purpose, *indices, seeing=seeing)[0]
+
+    def loss_and_time(
+        self, batch: dict[str, Any], purpose: str, *indices: int, seeing: bool = False, ranks: tuple[int, int] = (0, 1)
+    ) -> tuple[Tensor, Tensor]:
+        """w(t) || D(x_t, t, c) - target ||^2 of each item and its t, (B,), with draws seeded by purpose and indices.
 
         Args:
             seeing: no condition dropout and no embedding noise, for validation.
+            ranks: which process holds these rows of how many processes' batch.
         """
         generator = torch_generator(self.config.run.seed, purpose, *indices, device=str(self.device))
         x0_BMF = self.to_model_space(self.log_mel(batch["wave"]))
-        condition = self._condition(batch, generator, seeing)
-        t_B = sample_timesteps(self.objective, len(x0_BMF), generator)
-        noise_BMF = torch.randn(x0_BMF.shape, generator=generator, device=x0_BMF.device)
-        return loss_per_item(self.objective, lambda x, t: self.denoiser(x, t, condition), x0_BMF, noise_BMF, t_B)
+        draws = Draws(generator, len(x0_BMF), *ranks)
+        t_B = draws.of(partial(sample_timesteps, self.objective))
+        noise_BMF = draws.normal(*x0_BMF.shape[1:])
+        condition = self._condition(batch, draws, seeing)
+        denoise = partial(self.denoiser, condition=condition)
+        return loss_per_item(self.objective, denoise, x0_BMF, noise_BMF, t_B), t_B
 
     def to_model_space(self, log_mel_BMF: Tensor) -> Tensor:
         """(log_mel - mean) / std per mel bin."""
@@ -105,10 +121,10 @@ class SoundModule(lightning.LightningModule):
         """The inverse of `to_model_space`."""
         return x0_BMF * self.mel_std[:, None] + self.mel_mean[:, None]
 
-    def _condition(self, batch: dict[str, Any], generator: torch.Generator, seeing: bool) -> Condition:
+    def _condition(self, batch: dict[str, Any], draws: Draws, seeing: bool) -> Condition:
         config = self.config.condition
         return draw_condition(
-            batch["frames"], batch["frame_times_s"], batch["frame_mask"], generator,
+            batch["frames"], batch["frame_times_s"], batch["frame_mask"], draws,
             shares=config.shares,
             dropout=0.0 if seeing else config.dropout,
             embed_noise_std=0.0 if seeing else config.embed_noise_std,
@@ -119,8 +135,10 @@ class SoundModule(lightning.LightningModule):
         return make_optimizer(self.denoiser, self.config.optim)
 
     def on_fit_start(self) -> None:
-        """Averaged weights live where the network lives."""
-        self.ema.to(self.device)
+        """Averaged weights live where the network lives, in the same shards."""
+        self.average.place(self.device, _sharded(self.trainer))
+        if self.config.run.compile:
+            self.denoiser.compile()
 
     def on_train_start(self) -> None:
         """A resumed optimiser has its saved settings: the config's count."""
@@ -132,12 +150,12 @@ class SoundModule(lightning.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(self.config.optim, step, self.clock.progress(step))
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
-        self.ema.step(self.trained())
+        self.average.step()
 
     def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
-        """Refuse losses that are not finite, then clip the gradient's norm."""
+        """Clip the gradient's norm, and refuse losses that are not finite."""
+        self.grad_norm = clip_gradient(self.denoiser, self.config.optim.grad_clip, _sharded(self.trainer) is not None)
         self.guard.check()
-        self.grad_norm = torch.nn.utils.clip_grad_norm_(self.trained(), self.config.optim.grad_clip)
         self.guard.watch("gradient", self.grad_norm, self._keys)
         if self.device.type != "cuda":
             self.guard.check()
@@ -149,14 +167,16 @@ class SoundModule(lightning.LightningModule):
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Inside, the network has its averaged weights and is in evaluation mode."""
-        self.ema.store(self.trained())
-        self.ema.copy_to(self.trained())
-        self.denoiser.eval()
-        try:
-            yield
-        finally:
-            self.ema.restore(self.trained())
-            self.denoiser.train()
+        with self.average.applied():
+            self.denoiser.eval()
+            try:
+                yield
+            finally:
+                self.denoiser.train()
+
+    def on_fit_end(self) -> None:
+        """Gather what the pipeline is made of, while all processes are there."""
+        self.result = self.average.full()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is ours, as plain values and tensors."""
@@ -164,11 +184,14 @@ class SoundModule(lightning.LightningModule):
             "config": self.config.to_dict(),
             "segment": self.segment.to_dict(),
             "clock": self.clock.state_dict(),
-            "ema": self.ema.state_dict(),
+            "ema": self.average.state_dict(),
             "stream": self.stream,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the averaged weights back; position and time are read before the run begins."""
-        self.ema.load_state_dict(checkpoint[STATE_KEY]["ema"])
-        self.ema.decay = self.config.ema.decay
+        self.average.load_state_dict(checkpoint[STATE_KEY]["ema"], self.config.ema.decay)
+
+
+def _sharded(trainer: lightning.Trainer) -> Sharded | None:
+    return trainer.strategy if isinstance(trainer.strategy, Sharded) else None

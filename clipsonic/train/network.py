@@ -38,17 +38,20 @@ def make_denoiser(config: ModelConfig, prediction_type: str, segment: SegmentSpe
         "prediction_type": prediction_type,
         "segment_seconds": segment.seconds,
     }
+    network: DiT1D | MelUNet
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "train.weights"))
         if config.kind == "dit":
             from clipsonic.models.dit import DiT1D
 
-            transformer: DiT1D = DiT1D(**common, **dataclasses.asdict(config.dit))
-            return transformer
-        from clipsonic.models.unet import MelUNet
+            network = DiT1D(**common, **dataclasses.asdict(config.dit))
+        else:
+            from clipsonic.models.unet import MelUNet
 
-        unet: MelUNet = MelUNet(**common, **dataclasses.asdict(config.unet))
-        return unet
+            network = MelUNet(**common, **dataclasses.asdict(config.unet))
+    if config.checkpoint_blocks:
+        network.enable_gradient_checkpointing()
+    return network
 
 
 def make_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.AdamW:

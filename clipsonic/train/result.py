@@ -14,44 +14,52 @@ from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.train.adapters import AdapterModule, save_adapted
 from clipsonic.train.module import SoundModule
+from clipsonic.train.network import make_denoiser
 
 REPORT_NAME = "training.json"
 
 
 def save_pipeline(module: SoundModule, clip_name: str, bank: EmbedBank, out: Path) -> None:
-    """Write the averaged weights and the bank as a pipeline folder; the module ends on the CPU."""
+    """Write the averaged weights, which the module gathered at the end, and the bank as a pipeline folder."""
     if isinstance(module, AdapterModule):
         return save_adapted(module, bank, out)
-    module.cpu()
-    module.ema.to("cpu")
-    with module.averaged():
-        pipeline = ClipSonicPipeline(
-            module.denoiser,
-            make_scheduler(module.objective.prediction_type, flow_shift=module.config.objective.flow_shift),
-            segment=module.segment,
-            mel_mean=module.mel_mean.tolist(),
-            mel_std=module.mel_std.tolist(),
-            clip_name=clip_name,
-            **module.config.objective.sampling,
-        )
-        pipeline.set_bank(bank)
-        return pipeline.save_pretrained(out)
+    config = module.config
+    denoiser = make_denoiser(config.model, module.objective.prediction_type, module.segment, config.run.seed)
+    weights = {name: weight.cpu() for name, weight in zip(module.average.names, module.result, strict=True)}
+    denoiser.load_state_dict({**denoiser.state_dict(), **weights}, strict=True)
+    pipeline = ClipSonicPipeline(
+        denoiser.eval(),
+        make_scheduler(module.objective.prediction_type, flow_shift=config.objective.flow_shift),
+        segment=module.segment,
+        mel_mean=module.mel_mean.tolist(),
+        mel_std=module.mel_std.tolist(),
+        clip_name=clip_name,
+        **config.objective.sampling,
+    )
+    pipeline.set_bank(bank)
+    return pipeline.save_pretrained(out)
 
 
 def write_report(
     out: Path,
     module: SoundModule,
     steps: int,
-    losses: dict[str, float | None],
+    findings: dict[str, Any],
     corpus: dict[str, Any],
     init: str | None,
 ) -> dict[str, Any]:
-    """Write `training.json`; the result is what the command answers. `init` names the pipeline that was trained on."""
+    """Write `training.json`; the result is what the command answers.
+
+    Args:
+        findings: losses, the best checkpoint and warnings.
+        init: the pipeline that was trained on.
+    """
     shown = {
         "steps": steps,
         "minutes": round(module.clock.elapsed_s / 60, 3),
         "samples_per_s": round(module.clock.samples_per_s, 2),
-        **losses,
+        "data_wait_share": round(module.clock.waited_share, 4),
+        **findings,
         "corpus": corpus,
     }
     details = {

@@ -42,7 +42,8 @@ def new_module(config: TrainConfig, segment: SegmentSpec, data: TrainData, init:
     """
     if config.adapter.rank:
         module: SoundModule = adapter_module(config, segment, init, Clock(config.run))
-        data.notes.append(f"an adapter of {sum(weight.numel() for weight in module.trained())} weights on {init}")
+        learning = sum(weight.numel() for weight in module.denoiser.parameters() if weight.requires_grad)
+        data.notes.append(f"an adapter of {learning} weights on {init}")
     elif init is None:
         module = SoundModule(config, segment, *mel_statistics(data.loader), Clock(config.run))
     else:

@@ -60,7 +60,8 @@ def test_the_teachers_path_ends_where_the_pipeline_ends_and_its_first_jump_is_th
     path_KBMF = module.teacher_path(noise_BMF, condition)
     alone = ClipSonicPipeline.from_pretrained(base).denoiser
     ends_BMF = sample(
-        guided_in_one_batch(alone, condition, condition.null_like(), Guidance(1.5)), make_scheduler("flow", flow_shift=2.0),
+        guided_in_one_batch(alone, condition, condition.null_like(), Guidance(1.5)),
+        make_scheduler("flow", flow_shift=2.0),
         noise_BMF, 8,
     )  # fmt: skip
     assert path_KBMF.shape == (5, 3, 16, 32)

@@ -92,5 +92,5 @@ def test_averaged_weights_are_there_inside_and_gone_after() -> None:
         inside = [weight.clone() for weight in module.denoiser.parameters()]
         assert not module.denoiser.training
     assert module.denoiser.training
-    assert all(torch.equal(one, two) for one, two in zip(inside, module.ema.shadow_params, strict=True))
+    assert all(torch.equal(one, two) for one, two in zip(inside, module.average.full(), strict=True))
     assert all(torch.equal(one, two) for one, two in zip(before, module.denoiser.parameters(), strict=True))

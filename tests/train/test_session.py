@@ -5,37 +5,41 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from makers_train import (
+    RATE_HZ,
+    SEGMENT,
+    WIDTH,
+    assert_same,
+    assert_same_run,
+    make_corpus,
+    make_record,
+    newest,
+    tone,
+    tones,
+    toy,
+)  # fmt: skip
 from safetensors.torch import load_file
 
 from clipsonic.audio.mel import LogMel
 from clipsonic.errors import CheckpointError, SpecError, TrainingError, UsageError
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.shards.loader import SegmentLoader
-from clipsonic.shards.record import Record
-from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
-from clipsonic.specs import CorpusSpec
 from clipsonic.train.callbacks import Bar
+from clipsonic.train.checkpoint_files import CheckpointFiles
 from clipsonic.train.config import (
     ConditionConfig,
     DataConfig,
-    DiTConfig,
     EmaConfig,
     ModelConfig,
     ObjectiveConfig,
-    OptimConfig,
-    RunConfig,
-    SegmentConfig,
-    TrainConfig,
     UNetConfig,
 )
 from clipsonic.train.data import open_data
@@ -43,90 +47,10 @@ from clipsonic.train.logbook import read_history
 from clipsonic.train.module import STATE_KEY, SoundModule
 from clipsonic.train.session import train
 
-RATE_HZ, WIDTH = 4000, 8
-SEGMENT = SegmentConfig(
-    sample_rate_hz=RATE_HZ, n_fft=256, hop_length=64, num_mels=16, f_max_hz=2000.0, num_mel_frames=32
-)
-SECONDS = 32 * 64 / RATE_HZ
-
-
-def tone(frequency_hz: float, seconds: float = 2 * SECONDS) -> np.ndarray:
-    return (0.3 * np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * RATE_HZ)) / RATE_HZ)).astype(np.float32)
-
-
-def make_record(index: int, wave: np.ndarray, embed: np.ndarray, source: str) -> Record:
-    """A sound with four equal frames."""
-    seconds = len(wave) / RATE_HZ
-    times_s = CorpusSpec.frame_times_s(seconds, 4)
-    facts = {"source": source, "seconds": seconds, "valid_seconds": seconds, "frame_times_s": list(times_s)}
-    frames = np.repeat(embed[None], 4, axis=0).astype(np.float16)
-    return Record(f"k{index:02d}", wave, frames, {**facts, "sample_rate": RATE_HZ, "has_audio": True})
-
-
-def make_corpus(folder: Path, records: list[Record]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    shard = write_shard(folder / "shard-000000.tar", records)
-    write_facts(folder, [{**record.facts, "key": record.key, "shard": shard["name"]} for record in records])
-    spec = CorpusSpec(RATE_HZ, seconds=2 * SECONDS, min_seconds=0.1)
-    CorpusIndex(spec, "toy/1", "tiny", WIDTH, [shard]).save(folder)
-    return folder
-
-
-def tones(folder: Path, count: int, num_videos: int = 40) -> Path:
-    """Tones of rising pitch; record i belongs to video i % num_videos, its embedding is its own."""
-    embeds = np.random.default_rng(0).standard_normal((count, WIDTH))
-    embeds /= np.linalg.norm(embeds, axis=1, keepdims=True)
-    waves = [tone(100.0 + 1700.0 * index / count) for index in range(count)]
-    return make_corpus(folder, [make_record(i, waves[i], embeds[i], f"v{i % num_videos}") for i in range(count)])
-
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tones(tmp_path_factory.mktemp("corpus"), 43)
-
-
-def toy(max_steps: int = 20, accumulate: int = 1, lr: float = 1e-3, width: int = 16, **run: Any) -> TrainConfig:
-    often = {"val_every": 10, "ckpt_every": 5, "preview_every": 0, "log_every": 3}
-    return TrainConfig(
-        model=ModelConfig(dit=DiTConfig(patch=4, width=width, depth=1, heads=2)),
-        segment=SEGMENT,
-        optim=OptimConfig(lr=lr, warmup_steps=3, batch_size=4, accumulate=accumulate),
-        run=RunConfig(max_steps=max_steps, **{**often, **run}),
-    )
-
-
-def newest(out: Path) -> dict[str, Any]:
-    path = max((out / "checkpoints").glob("step-*.ckpt"))
-    return torch.load(path, weights_only=True)
-
-
-def assert_same(first: Any, second: Any, place: str = "") -> None:
-    """Equal bit for bit, all the way down."""
-    assert type(first) is type(second), place
-    if isinstance(first, dict):
-        assert first.keys() == second.keys(), place
-        for key in first:
-            assert_same(first[key], second[key], f"{place}/{key}")
-    elif isinstance(first, list | tuple):
-        assert len(first) == len(second), place
-        for index, pair in enumerate(zip(first, second, strict=True)):
-            assert_same(*pair, f"{place}/{index}")
-    elif isinstance(first, torch.Tensor):
-        assert torch.equal(first, second), place
-    else:
-        assert first == second, place
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    """Weights, averaged weights, optimiser, loader position, logged losses, pipeline."""
-    one, two = newest(first), newest(second)
-    for name in ("global_step", "state_dict", "optimizer_states", "callbacks"):
-        assert_same(one[name], two[name], name)
-    for name in ("ema", "stream", "config", "segment"):
-        assert_same(one[STATE_KEY][name], two[STATE_KEY][name], name)
-    assert read_history(first / "logs") == read_history(second / "logs")
-    for path in sorted((first / "denoiser").iterdir()):
-        assert path.read_bytes() == (second / "denoiser" / path.name).read_bytes(), path.name
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +126,7 @@ def test_a_finished_run_is_only_saved_again_and_a_longer_one_goes_on(
     assert "continuing from step 10" in capsys.readouterr().err
     assert train(toy(15), corpus, tmp_path)["steps"] == 15
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        "best.ckpt",
         "step-00000010.ckpt",
         "step-00000015.ckpt",
     ]
@@ -394,31 +319,6 @@ def test_tensorboard_has_losses_pictures_and_playable_sound(corpus: Path, tmp_pa
     assert len(board.Audio("truth/0")[0].encoded_audio_string) > 2 * 32 * 64
 
 
-COMMAND = """\
-model: {dit: {patch: 4, width: 16, depth: 1, heads: 2}}
-segment: {sample_rate_hz: 4000, n_fft: 256, hop_length: 64, num_mels: 16, f_max_hz: 2000.0, num_mel_frames: 32}
-optim: {warmup_steps: 3, batch_size: 4}
-run: {max_steps: 200, val_every: 50, ckpt_every: 20, preview_every: 0, log_every: 3}
-"""
-
-
-def command(corpus: Path, out: Path) -> list[str]:
-    config = out.parent / "toy.yaml"
-    config.write_text(COMMAND)
-    return [
-        sys.executable,
-        "-m",
-        "clipsonic.cli",
-        "train",
-        "--config",
-        str(config),
-        "--corpus",
-        str(corpus),
-        "--out",
-        str(out),
-    ]
-
-
 @pytest.mark.parametrize(("kind", "prediction_type"), [("unet", "epsilon"), ("unet", "flow"), ("dit", "v_prediction")])
 def test_every_network_trains_with_every_kind_of_objective(
     corpus: Path, tmp_path: Path, kind: Any, prediction_type: Any
@@ -431,33 +331,6 @@ def test_every_network_trains_with_every_kind_of_objective(
     assert pipeline.denoiser.config.prediction_type == prediction_type
     mels = pipeline(embeds=np.eye(2, WIDTH, dtype=np.float32), num_inference_steps=2, output_type="mel").mels
     assert np.isfinite(mels).all()
-
-
-@pytest.mark.slow
-def test_a_run_killed_at_any_moment_and_run_again_equals_the_unbroken_one(corpus: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(command(corpus, tmp_path / "whole"), check=True, env=environment, capture_output=True)
-    with subprocess.Popen(command(corpus, tmp_path / "killed"), env=environment, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not list((tmp_path / "killed").glob("checkpoints/step-*.ckpt")):
-            time.sleep(0.01)
-        time.sleep(0.3)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    assert newest(tmp_path / "killed")["global_step"] < 200
-    subprocess.run(command(corpus, tmp_path / "killed"), check=True, env=environment, capture_output=True)
-    assert_same_run(tmp_path / "whole", tmp_path / "killed")
-
-
-@pytest.mark.slow
-def test_two_processes_take_the_records_of_one_and_leave_one_pipeline(corpus: Path, tmp_path: Path) -> None:
-    words = [*command(corpus, tmp_path / "out"), "--run.devices", "2", "--max-steps", "17", "--json"]
-    answer = subprocess.run(
-        words, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-    )
-    result = json.loads(answer.stdout)
-    assert result["steps"] == 17
-    assert newest(tmp_path / "out")[STATE_KEY]["stream"]["position"] == 17 * 4
-    assert (tmp_path / "out" / "model_index.json").exists()
 
 
 @pytest.mark.slow
@@ -474,3 +347,82 @@ def test_four_sounds_are_learned_by_heart_and_swapping_the_conditions_swaps_them
         mels = torch.from_numpy(pipeline(embeds=embeds, num_inference_steps=20, output_type="mel").mels)
         distance = (mels[:, None] - truth[None]).abs().mean(dim=(2, 3))
         assert distance.argmin(dim=1).tolist() == list(places), distance
+
+
+def test_training_leaves_torch_as_it_found_it(corpus: Path, tmp_path: Path) -> None:
+    def state() -> tuple[Any, ...]:
+        cudnn = torch.backends.cudnn
+        return (
+            torch.get_num_threads(),
+            torch.get_default_dtype(),
+            torch.get_float32_matmul_precision(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+            (cudnn.benchmark, cudnn.deterministic, cudnn.enabled),
+            torch.is_grad_enabled(),
+            torch.get_rng_state().tolist(),
+            {name: os.environ.get(name) for name in ("MASTER_PORT", "WORLD_SIZE", "LOCAL_RANK", "OMP_NUM_THREADS")},
+        )
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_float32_matmul_precision("high")
+    try:
+        before = state()
+        train(toy(2), corpus, tmp_path / "ends")
+        assert state() == before
+        with pytest.raises(SpecError):
+            train(toy(2), corpus, tmp_path / "fails", init="tiny")
+        assert state() == before
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(False)
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_the_last_checkpoints_and_the_best_by_validation_stay(corpus: Path, tmp_path: Path) -> None:
+    result = train(toy(20, val_every=4, ckpt_every=5, keep_last=3, lr=0.05), corpus, tmp_path)
+    losses = {entry["step"]: entry["val_loss"] for entry in read_history(tmp_path / "logs") if "val_loss" in entry}
+    best = min(losses, key=lambda step: (losses[step], step))
+    assert result["best"] == {
+        "step": best,
+        "val_loss": losses[best],
+        "checkpoint": str(tmp_path / "checkpoints" / "best.ckpt"),
+    }
+    assert torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best
+    steps = sorted(int(path.stem[5:]) for path in (tmp_path / "checkpoints").glob("step-*.ckpt"))
+    assert len(steps) == 3
+    assert steps[-1] == 20
+
+
+def test_a_full_disk_stops_the_run_with_the_last_checkpoint_whole(
+    corpus: Path, unbroken: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = CheckpointFiles.save_checkpoint
+    most, allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save(self: CheckpointFiles, checkpoint: dict[str, Any], path: Path, storage_options: Any = None) -> None:
+        small = 20_000 if checkpoint["global_step"] == 15 else most  # bytes; the system refuses to write more
+        resource.setrlimit(resource.RLIMIT_FSIZE, (small, allowed))
+        try:
+            whole(self, checkpoint, path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, allowed))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CheckpointFiles, "save_checkpoint", save)
+        with pytest.raises(
+            TrainingError, match=r"step-00000015\.ckpt could not be written \(File too large\).*is whole"
+        ):
+            train(toy(), corpus, tmp_path)
+    assert newest(tmp_path)["global_step"] == 10
+    assert not [path for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith(".")]
+    train(toy(), corpus, tmp_path)
+    assert_same_run(unbroken[1], tmp_path)
+
+
+def test_recomputed_activations_change_no_weight(corpus: Path, unbroken: dict[int, Path], tmp_path: Path) -> None:
+    model = dataclasses.replace(toy().model, checkpoint_blocks=True)
+    train(dataclasses.replace(toy(), model=model), corpus, tmp_path)
+    assert_same(newest(unbroken[1])["state_dict"], newest(tmp_path)["state_dict"])

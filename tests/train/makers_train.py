@@ -1,0 +1,96 @@
+"""Makers for the tests of training: a corpus of tones, a toy config, and what makes two runs equal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clipsonic.shards.record import Record
+from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
+from clipsonic.specs import CorpusSpec
+from clipsonic.train.config import DiTConfig, ModelConfig, OptimConfig, RunConfig, SegmentConfig, TrainConfig
+from clipsonic.train.logbook import read_history
+from clipsonic.train.module import STATE_KEY
+
+RATE_HZ, WIDTH = 4000, 8
+SEGMENT = SegmentConfig(
+    sample_rate_hz=RATE_HZ, n_fft=256, hop_length=64, num_mels=16, f_max_hz=2000.0, num_mel_frames=32
+)
+SECONDS = 32 * 64 / RATE_HZ
+
+
+def tone(frequency_hz: float, seconds: float = 2 * SECONDS) -> np.ndarray:
+    return (0.3 * np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * RATE_HZ)) / RATE_HZ)).astype(np.float32)
+
+
+def make_record(index: int, wave: np.ndarray, embed: np.ndarray, source: str) -> Record:
+    """A sound with four equal frames."""
+    seconds = len(wave) / RATE_HZ
+    times_s = CorpusSpec.frame_times_s(seconds, 4)
+    facts = {"source": source, "seconds": seconds, "valid_seconds": seconds, "frame_times_s": list(times_s)}
+    frames = np.repeat(embed[None], 4, axis=0).astype(np.float16)
+    return Record(f"k{index:02d}", wave, frames, {**facts, "sample_rate": RATE_HZ, "has_audio": True})
+
+
+def make_corpus(folder: Path, records: list[Record]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    shard = write_shard(folder / "shard-000000.tar", records)
+    write_facts(folder, [{**record.facts, "key": record.key, "shard": shard["name"]} for record in records])
+    spec = CorpusSpec(RATE_HZ, seconds=2 * SECONDS, min_seconds=0.1)
+    CorpusIndex(spec, "toy/1", "tiny", WIDTH, [shard]).save(folder)
+    return folder
+
+
+def tones(folder: Path, count: int, num_videos: int = 40) -> Path:
+    """Tones of rising pitch; record i belongs to video i % num_videos, its embedding is its own."""
+    embeds = np.random.default_rng(0).standard_normal((count, WIDTH))
+    embeds /= np.linalg.norm(embeds, axis=1, keepdims=True)
+    waves = [tone(100.0 + 1700.0 * index / count) for index in range(count)]
+    return make_corpus(folder, [make_record(i, waves[i], embeds[i], f"v{i % num_videos}") for i in range(count)])
+
+
+def toy(max_steps: int = 20, accumulate: int = 1, lr: float = 1e-3, width: int = 16, **run: Any) -> TrainConfig:
+    often = {"val_every": 10, "ckpt_every": 5, "preview_every": 0, "log_every": 3}
+    return TrainConfig(
+        model=ModelConfig(dit=DiTConfig(patch=4, width=width, depth=1, heads=2)),
+        segment=SEGMENT,
+        optim=OptimConfig(lr=lr, warmup_steps=3, batch_size=4, accumulate=accumulate),
+        run=RunConfig(max_steps=max_steps, **{**often, **run}),
+    )
+
+
+def newest(out: Path) -> dict[str, Any]:
+    path = max((out / "checkpoints").glob("step-*.ckpt"))
+    return torch.load(path, weights_only=True)
+
+
+def assert_same(first: Any, second: Any, place: str = "") -> None:
+    """Equal bit for bit, all the way down."""
+    assert type(first) is type(second), place
+    if isinstance(first, dict):
+        assert first.keys() == second.keys(), place
+        for key in first:
+            assert_same(first[key], second[key], f"{place}/{key}")
+    elif isinstance(first, list | tuple):
+        assert len(first) == len(second), place
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            assert_same(*pair, f"{place}/{index}")
+    elif isinstance(first, torch.Tensor):
+        assert torch.equal(first, second), place
+    else:
+        assert first == second, place
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    """Weights, averaged weights, optimiser, loader position, logged losses, pipeline."""
+    one, two = newest(first), newest(second)
+    for name in ("global_step", "state_dict", "optimizer_states", "callbacks"):
+        assert_same(one[name], two[name], name)
+    for name in ("ema", "stream", "config", "segment"):
+        assert_same(one[STATE_KEY][name], two[STATE_KEY][name], name)
+    assert read_history(first / "logs") == read_history(second / "logs")
+    for path in sorted((first / "denoiser").iterdir()):
+        assert path.read_bytes() == (second / "denoiser" / path.name).read_bytes(), path.name

@@ -1,0 +1,103 @@
+"""A dry run: what it counts is counted, what it measures is there, and nothing is written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from makers_train import SEGMENT, WIDTH, tones, toy
+from torch import nn
+
+from clipsonic.cli import main
+from clipsonic.train.clock import Clock
+from clipsonic.train.config import DiTConfig, ModelConfig, TrainConfig, UNetConfig
+from clipsonic.train.dry_run import dry_run
+from clipsonic.train.module import SoundModule
+from clipsonic.train.network import make_denoiser
+from clipsonic.train.pace import flops_per_sample
+from clipsonic.train.steps import BareSteps, activation_bytes, rows
+
+SPEC = SEGMENT.spec(WIDTH, "toy/1")
+
+
+def test_a_dry_run_says_size_memory_and_hours_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = tones(tmp_path / "corpus", 12)
+    before = sorted(tmp_path.rglob("*"))
+    config = toy(1000)
+    answer = dry_run(config, corpus)
+    network = make_denoiser(config.model, "flow", SPEC, 0)
+    assert answer["parameters"] == sum(weight.numel() for weight in network.parameters())
+    memory = answer["memory_bytes"]
+    assert (
+        memory["weights"] == memory["gradients"] == memory["average"] == memory["adamw"] / 2 == 4 * answer["parameters"]
+    )
+    assert memory["activations"] > 0
+    assert answer["hours"] == pytest.approx(1000 / answer["steps_per_hour"])
+    assert answer["measured_batch"] == answer["batch_per_device"] == 4
+    words = ["--corpus", str(corpus), "--out", str(tmp_path / "out"), "--dry-run", "--json", "--config", "smoke"]
+    assert main(["train", *words, "--segment.sample_rate_hz", "4000", *geometry()]) == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] > 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def geometry() -> list[str]:
+    """Options for the corpus of tones."""
+    values = {"n_fft": 256, "hop_length": 64, "num_mels": 16, "f_max_hz": 2000.0, "num_mel_frames": 32}
+    return [word for name, value in values.items() for word in (f"--segment.{name}", str(value))]
+
+
+def test_a_linear_layer_is_counted_as_two_products_backward_for_one_forward() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        layer = nn.Linear(8, 16)
+        layer(torch.zeros(4, 8, requires_grad=True)).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * 4 * 8 * 16
+
+
+@pytest.mark.parametrize("kind", ["dit", "unet"])
+def test_flops_grow_with_the_network_and_do_not_depend_on_recomputation(kind: str) -> None:
+    small, large = config(kind, 1), config(kind, 2)
+    counted = flops_per_sample(small, SPEC, 4)
+    assert 0 < counted < flops_per_sample(large, SPEC, 4)
+    thrifty = dataclasses.replace(small, model=dataclasses.replace(small.model, checkpoint_blocks=True))
+    assert flops_per_sample(thrifty, SPEC, 4) == counted
+
+
+@pytest.mark.parametrize("kind", ["dit", "unet"])
+def test_recomputation_keeps_less_and_gives_the_same_gradients(kind: str, tmp_path: Path) -> None:
+    batch = rows(first_batch(tmp_path), 2, torch.device("cpu"))
+    kept, gradients = [], []
+    for thrifty in (False, True):
+        whole = config(kind, 3)
+        model = dataclasses.replace(whole.model, checkpoint_blocks=thrifty)
+        whole = dataclasses.replace(whole, model=model)
+        module = SoundModule(whole, SPEC, torch.zeros(16), torch.ones(16), Clock(whole.run))
+        with torch.no_grad():  # the output layers begin at zero, and would hide the rest
+            for weight in module.denoiser.parameters():
+                weight.add_(0.05)
+        kept.append(activation_bytes(BareSteps(module), batch))
+        module.loss(batch, "test").mean().backward()
+        gradients.append([weight.grad for weight in module.denoiser.parameters()])
+    assert kept[1] < 0.8 * kept[0]
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)
+
+
+def config(kind: str, depth: int) -> TrainConfig:
+    """A small network of this kind."""
+    unet = UNetConfig(channels=(8, 16), layers=depth, attention_levels=1, head_width=8, condition_width=16)
+    dit = DiTConfig(patch=4, width=16, depth=depth, heads=2, fine_depth=0)
+    return TrainConfig(model=ModelConfig(kind, False, dit, unet), segment=SEGMENT)  # type: ignore[arg-type]
+
+
+def first_batch(folder: Path) -> dict:
+    """Records of a corpus of tones."""
+    from clipsonic.shards.loader import SegmentLoader
+
+    return next(iter(SegmentLoader(tones(folder / "corpus", 6), SPEC, 2, 0)))
