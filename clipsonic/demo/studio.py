@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.demo.folder import DemoFolder
-from clipsonic.demo.level import write_levelled
 from clipsonic.demo.limits import Limits
 from clipsonic.demo.looker import Looker, Seen, Upload
 from clipsonic.demo.refusals import BusyError
@@ -173,13 +172,15 @@ class Studio:
         return wish.guidance
 
     def _write(self, ticket: Ticket, output: Any, index: int) -> Made:
+        from clipsonic.audio.loudness import LevelOptions
         from clipsonic.audio.picture import save_spectrogram
+        from clipsonic.generate.write import tags_for, write_sound
 
-        wish, rate_hz = ticket.wish, output.sample_rate_hz
-        wave, target = output.audios[index], None if wish.loudness == "off" else wish.loudness
-        path = self.folder.new(".wav")
-        loudness = write_levelled(path, wave, rate_hz, target, ticket.name, wish.seed)
-        made = Made(path, self.folder.new(".png"), round(loudness, 1))
+        wish, wave = ticket.wish, output.audios[index]
+        path, tags = self.folder.new(".wav"), tags_for(self.name, ticket.name, wish.seed)
+        level = LevelOptions(None, None) if wish.loudness == "off" else LevelOptions(wish.loudness)
+        report = write_sound(path, wave, output.sample_rate_hz, level, tags)
+        made = Made(path, self.folder.new(".png"), round(report.lufs, 1))
         mel = self.pipeline.segment.mel
         save_spectrogram(made.spectrogram, output.mels[index][:, : -(-wave.size // mel.hop_length)], mel)
         return made
