@@ -21,5 +21,5 @@ train=(clipsonic train --config tiny --config long --run.devices 2 --corpus "$wo
 OMP_NUM_THREADS=1 "${train[@]}" --out "$work/pipeline-first"
 OMP_NUM_THREADS=1 "${train[@]}" --init "$work/pipeline-first" --optim.lr 1e-3 --out "$work/pipeline"
 clipsonic evaluate --model "$work/pipeline" --corpus "$work/held-out" --out "$work/report" \
-    --videos "$work/held-out-videos" --num-scenes 500 --num-others 120 --guidance 1 --steps 10
+    --videos "$work/held-out-videos" --num-scenes 500 --num-others 240
 python scripts/bundle_pipeline.py "$work"
