@@ -178,6 +178,21 @@ def merged_weights(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
+def cut(weights: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """The adapter of a lower rank whose products B A are nearest to these (Eckart and Young 1936).
+
+    Args:
+        weights: as `adapter_weights` gives them.
+    """
+    found: dict[str, Tensor] = {}
+    for key in (key for key in weights if key.endswith(".A")):
+        path = key.removesuffix(".A")
+        u, s, v = torch.linalg.svd(weights[f"{path}.B"].float() @ weights[key].float(), full_matrices=False)
+        half = s[:rank].sqrt()
+        found[key], found[f"{path}.B"] = half[:, None] * v[:rank], u[:, :rank] * half
+    return found
+
+
 class _Plain(nn.Module):
     """Weights under flat names, so that they are loaded as strictly as a network's."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from clipsonic.models.lowrank import (
     LowRank,
     adapter_weights,
     add_adapter,
+    cut,
     remove_adapter,
     set_adapter_weights,
     without_adapters,
@@ -81,6 +82,11 @@ class Adapter:
     def fits(self, network: nn.Module) -> bool:
         """Whether the network has the very weights that the adapter was trained on, rounded to float16."""
         return not _differing(self.network, network_facts(network)) and self.base == base_hash(network)
+
+    def cut_to(self, rank: int) -> Self:
+        """The nearest adapter of a lower rank: smaller, and a little other; train on from it with `adapter.start`."""
+        shape = LowRank(rank, self.shape.alpha * rank / self.shape.rank, self.shape.modules)
+        return replace(self, shape=shape, weights=cut(self.weights, rank))
 
     def save(self, folder: Path) -> None:
         """Write the folder that `from_folder` reads."""
