@@ -25,7 +25,7 @@ SEGMENT = SegmentConfig(sample_rate_hz=4000, n_fft=256, hop_length=64, num_mels=
 
 def make_module(kind: Any = "dit", **condition: float) -> SoundModule:
     unet = UNetConfig(channels=(8, 16), layers=1, attention_levels=1, head_width=8, condition_width=16)
-    model = ModelConfig(kind, DiTConfig(patch=4, width=16, depth=1, heads=2), unet)
+    model = ModelConfig(kind=kind, dit=DiTConfig(patch=4, width=16, depth=1, heads=2), unet=unet)
     config = TrainConfig(model=model, segment=SEGMENT, condition=ConditionConfig(**condition))
     module = SoundModule(
         config, SEGMENT.spec(WIDTH, "toy/1"), torch.full((16,), -4.0), torch.full((16,), 2.0), Clock(config.run)

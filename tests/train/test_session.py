@@ -137,7 +137,7 @@ def test_resume_never_starts_anew_and_replaces_the_old_checkpoints(corpus: Path,
     (tmp_path / "checkpoints" / ".step-00000099.ckpt.tmp").write_bytes(b"half")
     result = train(toy(5), corpus, tmp_path, resume="never")
     assert result["steps"] == 5
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000005.ckpt"]
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "step-00000005.ckpt"]
     assert max(entry["step"] for entry in read_history(tmp_path / "logs")) == 5
 
 
