@@ -68,6 +68,9 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         help="instead of a report, the curve of score against network evaluations, such as 4,8,16:1,2; resumable",
     )
     parser.add_argument("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
+    parser.add_argument(
+        "--into-card", action="store_true", help="also put the tables into the card of --model, a pipeline folder"
+    )
     return parser
 
 
@@ -82,7 +85,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.sweep is not None and len(prompts) > 1:
         raise UsageError(f"--sweep is for one kind of prompt: give --prompts {' or '.join(_PROMPTS)}")
     from clipsonic.evaluate.embedders import load_embedder
-    from clipsonic.evaluate.report import table_text, write_report
+    from clipsonic.evaluate.report import table_markdown, table_text, write_report
     from clipsonic.evaluate.rows import Making
     from clipsonic.evaluate.run import Options, evaluate
     from clipsonic.evaluate.sweep import cells_of, sweep
@@ -111,8 +114,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return sweep(pipeline, options, cells, args.out)
     result = evaluate(pipeline, options)
     paths = write_report(args.out, result)
+    if args.into_card:
+        put_into_card(Path(args.model), "\n".join(table_markdown(result.numbers)))
     message = f"{table_text(result.numbers)}\nreport: {paths['page']} and {paths['report']}"
     return {"message": message, **paths, **result.numbers}
+
+
+def put_into_card(model: Path, tables: str) -> None:
+    """The tables in the pipeline's card, in the place of older ones."""
+    from clipsonic.files import write_whole
+    from clipsonic.pipeline.card import with_tables
+    from clipsonic.pipeline.folder import CARD_FILE, read_card
+
+    write_whole(model / CARD_FILE, with_tables(read_card(model) or "", tables))
 
 
 def command_line(args: argparse.Namespace) -> str:
@@ -121,6 +135,8 @@ def command_line(args: argparse.Namespace) -> str:
     for name, value in vars(args).items():
         if name == "laws":
             words += [] if value else ["--no-laws"]
+        elif name == "into_card":
+            continue
         elif value is not None and name not in ("json", "debug"):
             for one in value if isinstance(value, list) else [value]:
                 words += [f"--{name.replace('_', '-')}", str(one)]
@@ -144,6 +160,8 @@ def _check(args: argparse.Namespace) -> None:
                 f"--{name.replace('_', '-')} {value} is below {least}: give a whole number from {least} up"
             )
     check_few_steps(args)
+    if args.into_card and not Path(args.model).is_dir():
+        raise UsageError(f"--into-card is for a pipeline folder, and --model {args.model} is none: leave it out")
     if args.out.exists() and not args.out.is_dir():
         raise UsageError(f"--out {args.out} is a file: give a folder")
     if args.videos is not None and not args.videos.is_dir():

@@ -14,6 +14,7 @@ TABLES = re.compile(r"\| prompt \|.*\n(?:\|.*\n|\n(?=\| prompt \|))*")
 """The tables that `clipsonic evaluate` writes: what is heard, and the laws."""
 
 NOT_MEASURED = "Not measured yet: `clipsonic evaluate --model FOLDER --corpus HELD_OUT --out report --into-card`."
+NOT_TOLD = "Not told."
 _FRONT = """\
 ---
 library_name: clipsonic
@@ -31,13 +32,19 @@ def default_card(pipeline: Any, training: Mapping[str, Any] | None = None) -> st
         training: what `training.json` says of the run that made it.
     """
     parts = [_FRONT, "# A clipsonic pipeline\n\n", *_facts(pipeline)]
-    parts.append("\n## Training\n\n" + (_training(training) if training else "Not told.\n"))
+    parts.append(f"\n## Training\n\n{_training(training) if training else NOT_TOLD}\n")
     parts.append(f"\n## Measured\n\n{NOT_MEASURED}\n")
     parts.append("\n## Licence\n\nNot said yet: the weights' maker decides, and the corpus may have a word in it.\n")
     parts.append(
         '\n## Use\n\n```bash\nclipsonic generate --model FOLDER --text "a bell ringing" --out sound.wav\n```\n'
     )
     return "".join(parts)
+
+
+def with_training(card: str, training: Mapping[str, Any]) -> str:
+    """The card with what `training.json` says in the place of the word that nothing is told; another card stays."""
+    nothing = f"## Training\n\n{NOT_TOLD}\n"
+    return card.replace(nothing, f"## Training\n\n{_training(training)}\n", 1) if nothing in card else card
 
 
 def with_tables(card: str, tables: str) -> str:
@@ -78,4 +85,4 @@ def _training(training: Mapping[str, Any]) -> str:
         )
     if training.get("init"):
         lines.append(f"- begun from the weights of {training['init']}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.diffusion.schedulers import make_scheduler
-from clipsonic.files import write_json
+from clipsonic.files import write_json, write_whole
 from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.pipeline.card import with_training
+from clipsonic.pipeline.folder import CARD_FILE, read_card
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.train.adapters import AdapterModule, save_adapted
 from clipsonic.train.module import SoundModule
@@ -48,7 +50,7 @@ def write_report(
     corpus: dict[str, Any],
     init: str | None,
 ) -> dict[str, Any]:
-    """Write `training.json`; the result is what the command answers.
+    """Write `training.json`, and its gist into the card; the result is what the command answers.
 
     Args:
         findings: losses, the best checkpoint and warnings.
@@ -69,6 +71,8 @@ def write_report(
         "config": module.config.to_dict(),
     }
     write_json(out / REPORT_NAME, {**shown, **details})
+    if (card := read_card(out)) is not None:
+        write_whole(out / CARD_FILE, with_training(card, {**shown, "init": init}))
     return {"message": _message(out, shown), **shown, "pipeline": str(out)}
 
 

@@ -116,7 +116,7 @@ def test_a_pipeline_is_saved_with_its_adapter_and_makes_the_same_again(
 
 def make_card(pipeline: ClipSonicPipeline) -> str:
     """The card of the same pipeline without its adapter: it counts the network's own weights."""
-    from clipsonic.pipeline.folder import default_card
+    from clipsonic.pipeline.card import default_card
 
     pipeline.unload_adapter()
     card = default_card(pipeline)
