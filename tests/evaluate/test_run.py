@@ -169,6 +169,7 @@ def test_a_model_that_ignores_its_prompt_scores_the_same_with_shuffled_ones(corp
         def __init__(self) -> None:
             inner = make_pipeline()
             self.segment, self.config, self.vocoder, self.prior = inner.segment, inner.config, inner.vocoder, None
+            self.default_steps, self.default_guidance = inner.default_steps, inner.default_guidance
 
         def __call__(self, embeds: np.ndarray, **_: Any) -> Any:
             wave = numpy_rng(0, "noise").normal(size=self.segment.num_samples).astype(np.float32) * 0.1
