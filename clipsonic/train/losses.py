@@ -15,10 +15,13 @@ NUM_BINS = 4
 
 
 def loss_row(loss_B: Tensor, t_B: Tensor) -> Tensor:
-    """(1 + 2 * NUM_BINS,): the mean loss, then for each bin of t in [0, 1] the sum of its losses, then their number."""
+    """(1 + 2 * NUM_BINS,): the mean loss, then for each bin of t in [0, 1] the sum of its losses, then their number.
+
+    Sums and numbers are per record of the batch, so rows from before and after a change of processes go together.
+    """
     bin_B = (t_B * NUM_BINS).long().clamp(0, NUM_BINS - 1)
     inside_BK = functional.one_hot(bin_B, NUM_BINS).to(loss_B.dtype)
-    return torch.cat([loss_B.mean()[None], loss_B @ inside_BK, inside_BK.sum(dim=0)])
+    return torch.cat([loss_B.mean()[None], loss_B @ inside_BK / len(loss_B), inside_BK.mean(dim=0)])
 
 
 def summary(rows: Tensor) -> dict[str, float]:

@@ -3,7 +3,8 @@
     python forked_runs.py '[{"words": ["--config", ...], "ranks": 2, "kill_at": [7, 20]}]'
 
 Each run has its processes started as torchrun starts them if there are several. At each step of `kill_at` all of them
-get SIGKILL and the run is started again. Prints the exit statuses of the last start of each run.
+get SIGKILL and the run is started again; `last` holds words and ranks of the last start where these are others.
+Prints the exit statuses of the last start of each run.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def run(job: dict) -> list[int]:
     out = Path(words[words.index("--out") + 1])
     for step in job.get("kill_at", []):
         finish(start(words, ranks), out, step)
-    return finish(start(words, ranks), out, None)
+    last = job.get("last", job)
+    return finish(start(last["words"], last.get("ranks", 1)), out, None)
 
 
 if __name__ == "__main__":

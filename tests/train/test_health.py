@@ -62,11 +62,12 @@ def test_the_loss_of_each_part_of_the_diffusion_time_is_the_mean_of_its_items() 
     assert found == {"loss": 4.25, "loss_t/0_to_0.25": 2.0, "loss_t/0.5_to_0.75": 4.5, "loss_t/0.75_to_1": 8.5}
 
 
-def test_two_processes_rows_have_the_mean_of_the_whole_batch() -> None:
+def test_the_mean_of_two_processes_rows_is_the_row_of_the_whole_batch() -> None:
     loss_B, t_B = torch.rand(8, generator=torch.Generator().manual_seed(0)), torch.linspace(0.0, 0.99, 8)
-    whole = summary(loss_row(loss_B, t_B)[None])
+    whole = loss_row(loss_B, t_B)
     parts = (loss_row(loss_B[::2], t_B[::2]) + loss_row(loss_B[1::2], t_B[1::2])) / 2
-    assert summary(parts[None]) == pytest.approx(whole)
+    torch.testing.assert_close(parts, whole)
+    assert summary(torch.stack([parts, whole])) == pytest.approx(summary(whole[None]))
 
 
 def test_pace_is_that_of_the_steps_since_it_was_last_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,7 @@ def outs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "two_killed": job("two_killed", *TWO, ranks=2, kill_at=(9, 33)),
         "sharded": job("sharded", *FSDP, ranks=2),
         "sharded_killed": job("sharded_killed", *FSDP, ranks=2, kill_at=(30,)),
-        "changing": job("changing", *FSDP, "--max-steps", "21", ranks=2),
-        "changing_on": job("changing"),
+        "changing": {**job("changing", *FSDP, ranks=2, kill_at=(21,)), "last": job("changing")},
     }
     script = str(Path(__file__).with_name("forked_runs.py"))
     answer = subprocess.run(
