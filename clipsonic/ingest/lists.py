@@ -135,7 +135,9 @@ def _names_of_piece(entry: Entry) -> Iterator[str]:
     for scale in (1, 1000):
         first = f"{start * scale:.0f}"
         if end is not None:
-            yield f"{entry.id}_{first}_{end * scale:.0f}"
+            last = f"{end * scale:.0f}"
+            yield f"{entry.id}_{first}_{last}"
+            yield f"{entry.id}_{first:0>6}_{last:0>6}"
         yield f"{entry.id}_{first}"
         yield f"{entry.id}_{first:0>6}"
 

@@ -70,6 +70,7 @@ def test_a_list_of_another_kind_is_refused_in_a_sentence(
         ("0abcdefghij_30.mp4", (None, None)),
         ("0abcdefghij_000030.mp4", (None, None)),
         ("deep/0abcdefghij_30_40.mkv", (None, None)),
+        ("0abcdefghij_000030_000040.mp4", (None, None)),
         ("0abcdefghij_30000_40000.mp4", (None, None)),
     ],
 )
