@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Rebuild everything that is bundled from nothing, by the ordinary commands: CLIP and prior, the sound model, the vocoder.
+# Rebuild everything that is bundled from nothing, by the ordinary commands: CLIP and prior, the sound model,
+# its few-step adapter, the vocoder.
 #
 #   scripts/train_bundled.sh [WORK_FOLDER] [RECORDINGS]      default out/bundled; several hours on 2 cores without a GPU;
 #                                                            RECORDINGS is for the vocoder
@@ -10,4 +11,5 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/train_bundled_clip_prior.sh "${1:-out/bundled}"
 scripts/train_bundled_pipeline.sh "${1:-out/bundled}"
+scripts/train_bundled_fewstep.sh "${1:-out/bundled}"
 scripts/train_bundled_vocoder.sh "${1:-out/bundled}" "${2:-}"

@@ -17,4 +17,4 @@ for calls in 1 4; do
     clipsonic evaluate --model "$work/fewstep" --few-steps "$calls" --corpus "$work/held-out" \
         --videos "$work/held-out-videos" --out "$work/fewstep-report-$calls" --num-scenes 500 --prompts image
 done
-python scripts/bundle_fewstep.py "$work/fewstep" "$work/fewstep-report-1" "$work/fewstep-report-4" "${@:2}"
+python scripts/bundle_fewstep.py "$work/fewstep" "$work/fewstep-report-1" "$work/fewstep-report-4" --bank 1024
