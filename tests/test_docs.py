@@ -28,6 +28,7 @@ def command_lines(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.stem)
 def test_every_command_line_of_a_page_is_understood(page: Path) -> None:
+    """A parser refuses what it does not know by an exception."""
     for line in command_lines(page):
         _, name, *words = shlex.split(line)
         importlib.import_module(COMMANDS[name][0]).build_parser(f"clipsonic {name}").parse_args(words)

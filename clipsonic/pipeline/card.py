@@ -81,7 +81,7 @@ def _training(training: Mapping[str, Any]) -> str:
             lines.append(f"- {word}: {training[name]:.4f}")
     if "used" in corpus:
         lines.append(
-            f"- corpus: {corpus['used']} records trained on, {corpus.get('validation', 0)} held out; no caption read"
+            f"- corpus: {corpus['used']} records trained on, {corpus.get('validation', 0)} validated on; no caption read"
         )
     if training.get("init"):
         lines.append(f"- begun from the weights of {training['init']}")
