@@ -80,9 +80,8 @@ def _training(training: Mapping[str, Any]) -> str:
         if training.get(name) is not None:
             lines.append(f"- {word}: {training[name]:.4f}")
     if "used" in corpus:
-        lines.append(
-            f"- corpus: {corpus['used']} records trained on, {corpus.get('validation', 0)} validated on; no caption read"
-        )
+        used, validated = corpus["used"], corpus.get("validation", 0)
+        lines.append(f"- corpus: {used} records trained on, {validated} validated on; no caption read")
     if training.get("init"):
         lines.append(f"- begun from the weights of {training['init']}")
     return "\n".join(lines)
