@@ -98,7 +98,8 @@ def test_a_corpus_larger_than_the_cache_is_fetched_once_an_epoch_and_stays_withi
     for batch in islice(iter(loader), 18):  # three epochs
         keys += batch["keys"]
         most = max(most, len(list((tmp_path / "cache").glob("*/*.tar"))))
-    assert most <= 4
+    # a shard is in its place before the oldest is removed: a look from another thread may fall in between
+    assert most <= 4 + (num_workers > 0)
     for epoch in range(3):
         assert sorted(keys[24 * epoch : 24 * (epoch + 1)]) == KEYS
     assert keys[:24] != keys[24:48]
