@@ -1,21 +1,28 @@
 """The `clipsonic` command: finds the stage, lets it parse and run, and turns refusals into one sentence.
 
 Each stage has a module `command` with `build_parser(prog)` and `run(args) -> dict`; it is imported only when asked
-for, so `clipsonic --help` is instant. Exit status: 0 done, 1 failed at run time, 2 wrong usage.
+for, so `clipsonic --help` is instant. Exit status: 0 done, 1 failed at run time, 2 wrong usage, 130 interrupted, 141
+nobody reads what is printed (`clipsonic ... | head`), which ends it without a word, as pipes do.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
+import io
 import json
+import os
+import select
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from clipsonic import __version__
 from clipsonic.errors import ClipsonicError
 from clipsonic.options import command_parser
+from clipsonic.text import json_text
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "soundstage": ("clipsonic.soundstage.command", "render raw videos whose sights cause their sounds"),
@@ -56,14 +63,57 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _report(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result, ensure_ascii=False, default=str))
+        print(_encodable(json_text(result), result))
     elif message := result.get("message"):
         print(message)
 
 
+def _encodable(text: str, values: Any) -> str:
+    """The JSON text, its letters escaped if standard output has no place for them (a terminal in Latin-1, say)."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(values, default=str)
+    return text
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    try:
+        status = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return 141
+    return status
+
+
+def _reader_is_gone() -> bool:
+    """Whether it was standard output or error that broke; what is still to be printed then goes nowhere."""
+    gone = [stream for stream in (sys.stdout, sys.stderr) if _is_broken(stream)]
+    for stream in gone:
+        with contextlib.suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+    return bool(gone)
+
+
+def _is_broken(stream: Any) -> bool:
+    """Whether the stream is a pipe that nobody reads."""
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLOUT)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (BrokenPipeError, AttributeError):  # no poll: Windows
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _run(words: list[str]) -> int:
     name = _overview().parse_args(words[:1]).command
     module = importlib.import_module(COMMANDS[name][0])
     parser = module.build_parser(f"clipsonic {name}")
@@ -78,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"clipsonic {name}: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        if debug:
+        if debug or isinstance(error, BrokenPipeError):
             raise
         print(f"clipsonic {name}: {_sentence_of(error)}", file=sys.stderr)
         return 1

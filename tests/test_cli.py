@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +87,59 @@ def test_bad_input_gets_one_sentence_with_the_value_and_no_traceback(
     assert expected.format(tmp=tmp_path) in shown
     assert "Traceback" not in shown
     assert len(shown.splitlines()[-1]) < 400
+
+
+KINDS = [sys.executable, "-m", "clipsonic.cli", "generate", "--list-kinds"]
+
+
+@pytest.mark.parametrize("words", [KINDS, [*KINDS, "--json"], [*KINDS[:-1], "--help"], KINDS[:-1]])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_when_nobody_reads_the_command_ends_without_a_word(words: list[str], stream: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+    try:
+        ended = subprocess.run(words, **{stream: writer, other: subprocess.PIPE}, check=False)  # type: ignore[call-overload]
+    finally:
+        os.close(writer)
+    assert b"Traceback" not in (ended.stdout or b"") + (ended.stderr or b"")
+    assert b"BrokenPipe" not in (ended.stderr or b"")
+    assert b"Exception ignored" not in (ended.stderr or b"")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp932"])
+def test_names_that_standard_output_has_no_letters_for_are_told_all_the_same(encoding: str, tmp_path: Path) -> None:
+    for words in (["--image", "鐘é.png"], ["--image", os.fsdecode(b"a\xff.png")]):
+        ended = subprocess.run(
+            [*KINDS[:-1], *words, "--out", str(tmp_path / "a.wav")], capture_output=True, check=False,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+        assert ended.returncode == 2
+        said = ended.stderr.decode(encoding).splitlines()
+        assert len(said) == 1
+        assert said[0].endswith("does not exist: give the path of a file")
+
+
+def test_json_can_be_read_whatever_standard_output_has_letters_for() -> None:
+    code = (
+        "import sys; from clipsonic import cli\ncli._report({'files': ['\\u9418.wav', 'a\\udcff.wav']}, as_json=True)"
+    )
+    for encoding in ("ascii", "utf-8"):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, check=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+        )  # fmt: skip
+        assert json.loads(done.stdout.decode(encoding)) == {"files": ["\u9418.wav", "a\udcff.wav"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [(os.fsdecode(b"a bell \xff"), "--text 'a bell \ufffd' is not valid Unicode: write it in UTF-8"), ("a\0b", "NUL")],
+)
+def test_a_prompt_that_is_no_text_is_refused_before_a_model_is_loaded(
+    text: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--text", "--negative-text"):
+        words = ["--text", "a bell"] if option != "--text" else []
+        assert main(["generate", "--model", "/nowhere", *words, option, text, "--out", str(tmp_path / "a.wav")]) == 2
+        assert sentence.replace("--text", option) in capsys.readouterr().err

@@ -20,6 +20,7 @@ from PIL import Image
 from clipsonic.errors import UsageError
 from clipsonic.files import write_whole
 from clipsonic.specs import MelSpec, mel_band_edges_hz
+from clipsonic.text import shown
 
 _TICKS_HZ = (16000, 8000, 4000, 2000, 1000, 500, 200, 100)
 _LOUDEST_DB, _QUIETEST_DB = 20.0, -80.0
@@ -54,7 +55,7 @@ def spectrogram_png(log_mel: npt.ArrayLike, spec: MelSpec, title: str | None = N
     axes.set_xlabel("time (s)")
     axes.set_ylabel("frequency (Hz)")
     if title:
-        axes.set_title(title, fontsize=10, parse_math=False)
+        axes.set_title(shown(title), fontsize=10, parse_math=False)
     figure.colorbar(picture, ax=axes, label="dB", pad=0.01)
     canvas.draw()
     return _small_png(np.asarray(canvas.buffer_rgba())[..., :3])

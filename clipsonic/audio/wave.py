@@ -188,5 +188,6 @@ def _tags_of(metadata: dict[str, str]) -> dict[str, str]:
 def _existing(path: str | os.PathLike[str]) -> Path:
     source = Path(path)
     if not source.is_file():
-        raise UsageError(f"sound file {source} does not exist: give the path of a WAV or FLAC file")
+        reason = "is no file" if source.exists() else "does not exist"
+        raise UsageError(f"sound file {source} {reason}: give the path of a WAV or FLAC file")
     return source

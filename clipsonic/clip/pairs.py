@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from clipsonic.clip.pictures import as_rgb
 from clipsonic.errors import CorpusError, UsageError
 
 _PICTURES = ("jpg", "jpeg", "png", "webp")
@@ -154,7 +155,7 @@ def open_picture(data: bytes) -> Image.Image | None:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > _MAX_PIXELS:
             return None
-        return image.convert("RGB")
+        return as_rgb(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
 

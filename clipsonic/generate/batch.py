@@ -19,6 +19,7 @@ from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import write_whole
 from clipsonic.generate.checks import PROMPTS, check_options
 from clipsonic.generate.rows import Row, options_of, read_rows, row_hash
+from clipsonic.text import json_text
 
 if TYPE_CHECKING:
     from clipsonic.pipeline import ClipSonicPipeline
@@ -132,7 +133,7 @@ def _read_report(path: Path) -> Iterator[dict[str, Any]]:
     """Lines of an earlier run; one that it did not finish is passed over."""
     if not path.is_file():
         return
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             line = json.loads(text)
         except ValueError:
@@ -146,7 +147,7 @@ def _inside(path: str | Path, out: Path) -> str:
 
 
 def _text_of(line: dict[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False, default=str) + "\n"
+    return json_text(line) + "\n"
 
 
 @contextmanager

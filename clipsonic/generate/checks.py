@@ -12,6 +12,7 @@ from pathlib import Path
 from clipsonic.errors import UsageError
 from clipsonic.options import check_few_steps
 from clipsonic.prior.closer_names import CHOICES, unknown
+from clipsonic.text import check_text
 
 PROMPTS = ("text", "image", "video", "embeds")
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
@@ -37,6 +38,9 @@ def check_options(args: argparse.Namespace) -> str:
     if len(given) != 1:
         found = " and ".join(f"--{kind}" for kind in given) or "no prompt"
         raise UsageError(f"{found} given: give exactly one of --text, --image, --video and --embeds")
+    for name in ("text", "negative_text"):
+        if (text := getattr(args, name)) is not None:
+            check_text(text, f"--{name.replace('_', '-')}")
     check_out(args, given[0])
     if args.spectrogram is not None and Path(args.spectrogram).suffix.lower() != ".png":
         raise UsageError(f"--spectrogram {args.spectrogram} must end in .png")

@@ -10,8 +10,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from clipsonic.clip.pictures import as_rgb
 from clipsonic.errors import UsageError
 
 MAX_PIXELS = 64_000_000
@@ -30,7 +31,7 @@ def read_picture(path: str | Path) -> np.ndarray:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 _check_size(path, image.width, image.height)
-                return np.array(_to_rgb(ImageOps.exif_transpose(image)))
+                return np.array(as_rgb(image))
     except Image.DecompressionBombError:
         raise UsageError(f"image {path} has far more than {MAX_PIXELS:,} pixels: scale it down") from None
     except UnidentifiedImageError:
@@ -38,7 +39,7 @@ def read_picture(path: str | Path) -> np.ndarray:
             f"{path} is not a picture that can be read: give a JPEG, PNG, WebP, GIF, TIFF or BMP"
         ) from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise UsageError(f"picture {path} is damaged ({error}): give another file") from None
+        raise UsageError(_why_not(path, "picture", error)) from None
 
 
 def read_embeds(path: str | Path) -> np.ndarray:
@@ -50,7 +51,9 @@ def read_embeds(path: str | Path) -> np.ndarray:
     path = _existing(path, "embeddings")
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except OSError as error:
+        raise UsageError(_why_not(path, "file", error)) from None
+    except (ValueError, EOFError) as error:
         raise UsageError(f"{path} is not a plain .npy file ({error}): write it with numpy.save") from None
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu" or values.ndim not in (1, 2):
         raise UsageError(f"{path} must hold one array of numbers, (E,) or (S, E): write it with numpy.save")
@@ -64,19 +67,18 @@ def read_embeds(path: str | Path) -> np.ndarray:
 def _existing(path: str | Path, what: str) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"{what} file {path} does not exist: give the path of a file")
+        reason = "is no file" if path.exists() else "does not exist"
+        raise UsageError(f"{what} file {path} {reason}: give the path of a file")
     return path
+
+
+def _why_not(path: Path, what: str, error: Exception) -> str:
+    """Whether the system refuses it, or what stands in it is wrong."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{what} {path} cannot be opened ({error.strerror}): make it readable, or give another file"
+    return f"{what} {path} is damaged ({error}): give another file"
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise UsageError(f"image {path} has {width} x {height} pixels, above {MAX_PIXELS:,}: scale it down")
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits per pixel, which PIL would clip to white
-        image = Image.fromarray((np.asarray(image, np.float64) / 257.0).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    return image.convert("RGB")

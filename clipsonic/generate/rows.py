@@ -1,7 +1,8 @@
 """The rows of a batch: a CSV or JSON-lines file with one prompt a row, or a folder of videos.
 
-Guarantee: unknown columns are refused before anything is made, a value that cannot be read spoils its own row only;
-relative paths are relative to the batch file; no output lies outside the output folder. Price: the file is read whole.
+Guarantee: a table whose header cannot be right is refused before anything is made; what is wrong in a row (a value that
+cannot be read, a line that is no JSON) spoils that row only. Relative paths are relative to the batch file; no output
+lies outside the output folder. Price: the file is read whole.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
 from clipsonic.errors import UsageError
 from clipsonic.generate.checks import PROMPTS, VIDEO_SUFFIXES
 from clipsonic.generate.options import off_or_number
+from clipsonic.text import check_text, object_of, read_lines
 
 _FILES = ("image", "video", "embeds")
 _NOT_OF_THE_SOUND = ("out", "batch", "json", "debug", "list_kinds", "device", "spectrogram")
@@ -35,25 +38,38 @@ def _fail(wanted: str) -> Any:
     raise ValueError(wanted)
 
 
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else _fail("a word")
+
+
+def _number(word: Any) -> float:
+    return float(word) if isinstance(word, str | int | float) and not isinstance(word, bool) else _fail("a number")
+
+
 def _whole(word: Any) -> int:
-    return int(word) if float(word) == int(float(word)) else _fail("a whole number")
+    return int(word) if _number(word) == int(_number(word)) else _fail("a whole number")
+
+
+def _off_or_number(word: Any) -> float | None:
+    return off_or_number(str(word if isinstance(word, str) else _number(word)))
 
 
 COLUMNS: dict[str, Callable[[Any], Any]] = {
-    **dict.fromkeys((*PROMPTS, "out", "negative_text", "closer", "mix"), str),
+    **dict.fromkeys((*PROMPTS, "out", "negative_text", "closer", "mix"), _word),
     **dict.fromkeys(("seed", "steps", "num_sounds", "best_of"), _whole),
-    **dict.fromkeys(("duration_s", "start_s", "guidance", "fade_in_s", "fade_out_s", "mix_db"), float),
-    **dict.fromkeys(("loudness", "true_peak"), off_or_number),
+    **dict.fromkeys(("duration_s", "start_s", "guidance", "fade_in_s", "fade_out_s", "mix_db"), _number),
+    **dict.fromkeys(("loudness", "true_peak"), _off_or_number),
     "stereo": yes_or_no,
 }
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row: its number from 1, and its values as they stand there, empty ones left out."""
+    """One row: its number from 1, its values as they stand there, empty ones left out, and what is wrong with it."""
 
     number: int
-    values: dict[str, Any]
+    values: dict[str, Any] = field(default_factory=dict)
+    fault: str | None = None
 
 
 def read_rows(path: Path) -> tuple[list[Row], Path]:
@@ -70,16 +86,11 @@ def read_rows(path: Path) -> tuple[list[Row], Path]:
     if path.suffix.lower() not in readers:
         raise UsageError(f"--batch {path} must end in .csv or .jsonl, or be a folder of videos")
     try:
-        values = readers[path.suffix.lower()](path)
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = readers[path.suffix.lower()](path)
+    except UnicodeDecodeError as error:
         raise UsageError(f"--batch {path} is no text that can be read ({error}): save it as UTF-8") from None
-    rows = [
-        Row(number, {name: value for name, value in row.items() if value not in (None, "")})
-        for number, row in enumerate(values, 1)
-    ]
-    unknown = sorted({str(name) for row in values for name in row} - set(COLUMNS))
-    if unknown:
-        raise UsageError(f"--batch {path} has a column {unknown[0]!r}: use only {', '.join(COLUMNS)}")
+    except csv.Error as error:
+        raise UsageError(f"--batch {path} is no CSV that can be read ({error}): quote its fields anew") from None
     if not rows:
         raise UsageError(f"--batch {path} has no rows: give at least one")
     return rows, path.parent
@@ -89,10 +100,14 @@ def options_of(row: Row, args: argparse.Namespace, base: Path, out: Path) -> arg
     """The command's options with those of the row put in their places; `out` is the output folder.
 
     Raises:
-        UsageError: a value that cannot be read, or an output outside of the folder.
+        UsageError: a row that is no such thing, a value that cannot be read, or an output outside of the folder.
     """
+    if row.fault is not None:
+        raise UsageError(row.fault)
     made = argparse.Namespace(**vars(args))
     for name, value in row.values.items():
+        if isinstance(value, str):
+            check_text(value, name)
         try:
             setattr(made, name, COLUMNS[name](value))
         except (ValueError, TypeError, OverflowError, argparse.ArgumentTypeError):
@@ -126,35 +141,47 @@ def _place(row: Row) -> PurePath:
 
 
 def _wanted(name: str) -> str:
-    kinds = {_whole: "a whole number", float: "a number", off_or_number: "a number or off", yes_or_no: "yes or no"}
+    kinds = {_whole: "a whole number", _number: "a number", _off_or_number: "a number or off", yes_or_no: "yes or no"}
     return kinds.get(COLUMNS[name], "a word")
 
 
-def _csv_rows(path: Path) -> list[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        rows = list(reader)
-    for number, row in enumerate(rows, 1):
-        if None in row:
-            raise UsageError(f"--batch {path} row {number} has more fields than the header: quote fields with commas")
-    if not rows and reader.fieldnames:
-        return []
-    return [{str(name).strip(): value for name, value in row.items()} for row in rows]
+def _csv_rows(path: Path) -> list[Row]:
+    """The rows of a table with a header.
+
+    Raises:
+        UsageError: the header names an unknown column, or one twice.
+    """
+    lines = csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
+    header = [name.strip() for name in next(lines, [])]
+    if unknown := [name for name in header if name not in COLUMNS]:
+        raise UsageError(f"--batch {path} has a column {unknown[0]!r}: use only {', '.join(COLUMNS)}")
+    if twice := [name for name in header if header.count(name) > 1]:
+        raise UsageError(f"--batch {path} has two columns {twice[0]!r}: keep one of them")
+    return [_csv_row(number, header, fields) for number, fields in enumerate(filter(None, lines), 1)]
 
 
-def _json_rows(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UsageError(f"--batch {path} line {number} is no JSON ({error}): give one object a line") from None
-        if not isinstance(row, dict):
-            raise UsageError(f"--batch {path} line {number} is no JSON object: give one a line, such as {{...}}")
-        rows.append(row)
-    return rows
+def _csv_row(number: int, header: list[str], fields: list[str]) -> Row:
+    if len(fields) > len(header):
+        return Row(number, fault=f"it has {len(fields)} fields for {len(header)} columns: quote fields with commas")
+    return Row(number, _filled(dict(zip(header, fields, strict=False))))
+
+
+def _json_rows(path: Path) -> list[Row]:
+    return [_json_row(number, line) for number, line in enumerate(filter(str.strip, read_lines(path)), 1)]
+
+
+def _json_row(number: int, line: str) -> Row:
+    try:
+        values = object_of(line)
+    except ValueError as error:
+        return Row(number, fault=f"it is no JSON object ({error}): give one a line")
+    if unknown := [name for name in values if name not in COLUMNS]:
+        return Row(number, fault=f"it has a value {unknown[0]!r}: use only {', '.join(COLUMNS)}")
+    return Row(number, _filled(values))
+
+
+def _filled(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None and value != ""}
 
 
 def _videos_in(folder: Path) -> list[Row]:

@@ -20,6 +20,7 @@ from clipsonic.audio.formats import LOSSLESS, SUFFIXES, decode_sound, encode_sou
 from clipsonic.audio.loudness import LevelOptions, LevelReport, integrated_lufs, render, true_peak_db
 from clipsonic.errors import ClipsonicError
 from clipsonic.files import write_whole
+from clipsonic.text import shown
 
 __all__ = ["SUFFIXES", "sound_bytes", "tags_for", "write_sound"]
 
@@ -42,7 +43,7 @@ def tags_for(model: str, prompt: str, seed: int, **more: object) -> dict[str, st
     """What a file says of its making: who made it, from what, and that no microphone did."""
     about = {"model": model, "prompt": prompt, "seed": seed, **more}
     made = {"software": f"clipsonic {__version__}", "title": prompt, "comment": AI_COMMENT}
-    return {**made, **{name: str(value) for name, value in about.items()}}
+    return {name: shown(str(value)) for name, value in {**made, **about}.items()}
 
 
 def write_sound(

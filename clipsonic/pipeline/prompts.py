@@ -16,6 +16,7 @@ from torch import Tensor
 from clipsonic.errors import UsageError
 from clipsonic.pipeline.videos import seconds_left
 from clipsonic.seeding import torch_generator
+from clipsonic.text import check_text
 
 __all__ = [
     "as_it_is",
@@ -43,6 +44,8 @@ def the_prompts(**kinds: Any) -> tuple[str, list[Any]]:
     prompts = [value] if _is_single(kind, value) else list(value)
     if not prompts or not all(len(prompt) for prompt in prompts if kind in ("text", "frames")):
         raise UsageError(f"{kind} is empty: give at least one prompt, and none that is empty")
+    for prompt in prompts if kind == "text" else ():
+        check_text(prompt, kind)
     return kind, prompts
 
 
@@ -59,6 +62,8 @@ def _is_single(kind: str, value: Any) -> bool:
 
 def check_options(scale: float, negative_text: str | None, video_tokens: str, output_type: str) -> None:
     """Raises UsageError for an unknown word, or a guidance that ignores the negative text."""
+    if negative_text is not None:
+        check_text(negative_text, "negative_text")
     if negative_text is not None and scale == 1.0:
         raise UsageError("negative_text has no effect at guidance_scale 1: give a scale above 1")
     _check_choice("video_tokens", video_tokens, ("timed", "pooled"))

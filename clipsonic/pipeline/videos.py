@@ -52,7 +52,8 @@ def seconds_left(path: str | Path, start_s: float, until_s: float | None = None)
     from clipsonic.ingest.quarantine import RefusedError
 
     if not Path(path).is_file():
-        raise UsageError(f"video {path} does not exist: give the path of a video file")
+        reason = "is no file" if Path(path).exists() else "does not exist"
+        raise UsageError(f"video {path} {reason}: give the path of a video file")
     if not (math.isfinite(start_s) and start_s >= 0.0):
         raise UsageError(f"start_s {start_s} must be 0 or more, in seconds of the video")
     try:

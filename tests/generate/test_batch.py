@@ -104,6 +104,45 @@ def test_one_bad_row_costs_that_row_and_the_exit_says_so(
     assert not (folder / "x.wav").exists()
 
 
+BAD_LINES = {
+    "{text: 1}": "it is no JSON object",
+    "[1]": "it is no JSON object (it is no object in {...})",
+    '{"text": "a", "text": "b"}': "it names 'text' twice",
+    '{"text": "a", "volume": 3}': "it has a value 'volume': use only text, image",
+    '{"text": 5}': "text 5 cannot be read: give a word",
+    '{"text": ["a", "b"]}': "text ['a', 'b'] cannot be read: give a word",
+    '{"text": "a", "seed": true}': "seed True cannot be read: give a whole number",
+    '{"text": "a", "seed": 1e400}': "seed inf cannot be read: give a whole number",
+    '{"text": "a", "duration_s": NaN}': "duration_s nan",
+    '{"text": "a", "loudness": [1]}': "loudness [1] cannot be read: give a number or off",
+    '{"text": "a\\u0000b"}': "text 'a\ufffdb' holds a NUL: leave it out",
+    '{"text": "a\\ud800"}': "text 'a\ufffd' is not valid Unicode",
+    '{"video": "a\\u0000.mp4"}': "video 'a\ufffd.mp4' holds a NUL",
+    '{"text": "a", "out": "x\\ud800.wav"}': "is not valid Unicode",
+}
+
+
+def test_a_line_that_is_no_row_costs_that_row_only(model: Path, folder: Path) -> None:
+    good = json.dumps({"text": "a dog\u2028and\u0085a cat", "out": "good.wav"}, ensure_ascii=False)
+    text = "\ufeff" + "\n".join([good, *BAD_LINES, json.dumps({"text": "a dog", "out": "last.wav"})])
+    (folder / "rows.jsonl").write_text(text, encoding="utf-8")
+    assert batch(model, folder / "rows.jsonl", "--out", folder / "out") == 1
+    lines = [json.loads(line) for line in (folder / "out" / "report.jsonl").read_text("utf-8").split("\n") if line]
+    assert [lines[0]["files"], lines[-1]["files"]] == [["good.wav"], ["last.wav"]]
+    assert "error" not in lines[0]
+    for line, sentence in zip(lines[1:-1], BAD_LINES.values(), strict=True):
+        assert sentence in line["error"]
+        assert "unexpectedly" not in line["error"]
+
+
+def test_a_row_with_more_fields_than_columns_costs_that_row_only(model: Path, folder: Path) -> None:
+    (folder / "rows.csv").write_text("\ufefftext,out\na dog,a.wav,b,c\na dog,good.wav\n", encoding="utf-8")
+    assert batch(model, folder / "rows.csv", "--out", folder / "out") == 1
+    first, second = report(folder / "out")
+    assert "it has 4 fields for 2 columns: quote fields with commas" in first["error"]
+    assert second["files"] == ["good.wav"]
+
+
 def test_what_fails_unexpectedly_costs_its_row_too(model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = making.make
 
@@ -177,9 +216,10 @@ REFUSED = {
     "suffix": ("rows.txt", "text\na\n", "must end in .csv or .jsonl"),
     "column": ("rows.csv", "text,volume\na,3\n", "has a column 'volume': use only text, image"),
     "empty": ("rows.csv", "text\n", "has no rows"),
-    "fields": ("rows.csv", "text\na,b\n", "row 1 has more fields than the header"),
-    "json": ("rows.jsonl", "{text: 1}\n", "line 1 is no JSON"),
-    "object": ("rows.jsonl", "[1]\n", "line 1 is no JSON object"),
+    "nothing": ("rows.csv", "", "has no rows"),
+    "nothing at all": ("rows.jsonl", "", "has no rows"),
+    "twice": ("rows.csv", "text,seed,text\na,1,b\n", "has two columns 'text': keep one of them"),
+    "quotes": ("rows.csv", 'text\n"a\n', "is no CSV that can be read"),
     "latin": ("rows.csv", b"text\n\xe9\n", "is no text that can be read"),
 }
 

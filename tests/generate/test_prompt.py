@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
 import zlib
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from clipsonic.errors import UsageError
 from clipsonic.generate.prompt import read_embeds, read_picture
@@ -34,7 +35,56 @@ def test_every_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
 
 def test_sixteen_bits_are_scaled_and_not_clipped(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 32768, np.uint16)).save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png")[0, 0].tolist() == [127, 127, 127]
+    assert read_picture(tmp_path / "a.png")[0, 0].tolist() == [128, 128, 128]
+
+
+@pytest.mark.parametrize(("level", "shown"), [(0.5, 128), (1.0, 255), (200.0, 200), (float("nan"), 0)])
+def test_floats_of_0_to_1_are_light_and_others_are_levels(tmp_path: Path, level: float, shown: int) -> None:
+    Image.fromarray(np.full((4, 4), level, np.float32)).save(tmp_path / "a.tiff")
+    assert read_picture(tmp_path / "a.tiff")[0, 0].tolist() == [shown] * 3
+
+
+def profile_with_swapped_colours() -> bytes:
+    """sRGB's profile with the columns of red and blue exchanged: what is stored as red is shown as blue."""
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return data.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp"])
+def test_a_colour_profile_is_applied(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.new("RGB", (16, 16), (250, 30, 10)).save(path, icc_profile=profile_with_swapped_colours(), quality=95)
+    np.testing.assert_allclose(read_picture(path)[8, 8], (10, 30, 250), atol=6)  # the lossy kinds are off by up to 4
+
+
+def test_a_profile_that_is_damaged_or_of_srgb_changes_nothing(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (b"no profile", srgb[:200], b"\0" * 500_000):
+        Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=profile)
+        np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), pixels)
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=srgb)
+    np.testing.assert_allclose(read_picture(tmp_path / "a.png"), pixels, atol=1)
+
+
+def test_a_folder_is_no_file_and_an_unreadable_one_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="is no file: give the path"):
+        read_picture(tmp_path)
+    for name, read in (("a.png", read_picture), ("a.npy", read_embeds)):
+        (tmp_path / name).write_bytes(b"x" * 100)
+        if os.geteuid() == 0:  # who may read everything: a disk that refuses
+            monkeypatch.setattr("builtins.open", refuse)
+            monkeypatch.setattr("numpy.load", refuse)
+        else:
+            (tmp_path / name).chmod(0)
+        with pytest.raises(UsageError, match=r"cannot be opened \(.*\): make it readable"):
+            read(tmp_path / name)
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
 
 
 def test_transparency_shows_white(tmp_path: Path) -> None:
