@@ -141,7 +141,12 @@ def _place(row: Row) -> PurePath:
 
 
 def _wanted(name: str) -> str:
-    kinds = {_whole: "a whole number", _number: "a number", _off_or_number: "a number or off", yes_or_no: "yes or no"}
+    kinds: dict[Callable[[Any], Any], str] = {
+        _whole: "a whole number",
+        _number: "a number",
+        _off_or_number: "a number or off",
+        yes_or_no: "yes or no",
+    }
     return kinds.get(COLUMNS[name], "a word")
 
 
