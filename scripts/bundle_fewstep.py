@@ -20,8 +20,8 @@ from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.pipeline.adapter_folder import FEW_STEPS, Adapter, inside
 from clipsonic.prior.bank import EmbedBank
 
-MAX_BYTES = 24_000_000
-"""Of priors/tiny and priors/judge together."""
+MAX_BYTES = 48_000_000
+"""Of all that is bundled."""
 
 PARAGRAPH = re.compile(r"\n\*\*Few steps\.\*\* .*\n(?:.+\n)*")
 
@@ -41,7 +41,7 @@ def main(trained: Path, reports: list[Path], target: Path, num_pictures: int | N
     card = target / "card.md"
     kept = PARAGRAPH.sub("", card.read_text(encoding="utf-8")).rstrip("\n")
     card.write_text(f"{kept}\n\n{said}\n", encoding="utf-8")
-    if (size := num_bytes(target, target.parent / "judge")) > MAX_BYTES:
+    if (size := num_bytes(target.parent)) > MAX_BYTES:
         raise UsageError(f"the bundle has {size} bytes, at most {MAX_BYTES} may be: give --bank with fewer pictures")
     return said
 
@@ -65,9 +65,9 @@ def figures(report: dict[str, Any]) -> str:
     return f"{share['value']:.1%} named rightly ({interval}), Fréchet {far:.1f}"
 
 
-def num_bytes(*folders: Path) -> int:
-    """Of all files in these folders."""
-    return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+def num_bytes(folder: Path) -> int:
+    """Of all files in it."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 if __name__ == "__main__":

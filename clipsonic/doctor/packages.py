@@ -17,7 +17,6 @@ EXTRAS = {
     "s3": "sources and corpora in s3:// buckets",
     "gs": "sources and corpora in gs:// buckets",
     "demo": "clipsonic demo, the web page",
-    "demo-tests": "the page's own tests, scripts/test_demo",
     "bigvgan": "BigVGAN vocoders",
     "wandb": "Weights & Biases, train --run.wandb true",
     "docs": "the documentation site",

@@ -187,8 +187,8 @@ def test_bfloat16_weights_or_autocast_stay_near_float32():
         mixed = trained()(x, t, condition)
     for out in (halved, mixed):
         assert out.dtype == torch.float32
-        # bfloat16 has 8 bits: 4e-3 each, through two blocks; b(t) multiplies by up to 3.5
-        assert (out - exact).abs().max() < 0.1 * exact.abs().max()
+        # bfloat16 has 8 bits, 4e-3 a product: 0.0011 to 0.0042 of an item's norm measured
+        assert ((out - exact).flatten(1).norm(dim=1) < 0.01 * exact.flatten(1).norm(dim=1)).all()
 
 
 @torch.no_grad()
