@@ -106,7 +106,7 @@ def geometry(network_config: dict[str, Any]) -> tuple[int, int]:
     return math.prod(network_config["upsample_rates"]), int(network_config["model_in_dim"])
 
 
-def network(network_config: dict[str, Any]) -> nn.Module:
+def network(network_config: dict[str, Any], spec: MelSpec) -> nn.Module:
     """transformers' network.
 
     Raises:

@@ -177,10 +177,12 @@ def test_pieces_of_a_vocoder_equal_the_whole(rounds: int) -> None:
 
 
 @pytest.mark.parametrize("beyond", [1, pieces.FADE - 1, pieces.FADE, pieces.FADE + 1, pieces.PIECE])
-def test_the_weights_of_pieces_make_one_at_every_sample(beyond: int) -> None:
+@pytest.mark.parametrize("padding", ["same", "center"])
+def test_the_weights_of_pieces_make_one_at_every_sample(padding: str, beyond: int) -> None:
     mel = torch.zeros(2, 4, pieces.PIECE + beyond)
-    made = pieces.in_pieces(lambda part: torch.ones(2, part.shape[2] * 10), mel, 10, torch.device("cpu"))
-    torch.testing.assert_close(made, torch.ones(2, mel.shape[2] * 10), atol=1e-6, rtol=0)
+    spec = MelSpec(n_fft=40, hop_length=10, num_mels=4, padding=padding)
+    made = pieces.in_pieces(lambda part: torch.ones(2, spec.num_samples(part.shape[2])), mel, spec, torch.device("cpu"))
+    torch.testing.assert_close(made, torch.ones(2, spec.num_samples(mel.shape[2])), atol=1e-6, rtol=0)
 
 
 def test_griffin_lims_pieces_have_one_gain_and_no_step_in_level() -> None:
