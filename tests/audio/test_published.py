@@ -285,6 +285,15 @@ def test_saved_and_loaded_again_it_makes_the_same_wave_from_safetensors_alone(tm
         assert names == ["card.md", "config.json", "model.safetensors"]
 
 
+def test_a_vocos_saved_when_the_network_kept_its_own_framing_loads_and_sounds_the_same(tmp_path):
+    vocoder = load_vocoder(DATA / "vocos" / "center")
+    vocoder.save_pretrained(tmp_path)
+    older = {**vocoder.facts.network, "n_fft": 256, "padding": "center"}
+    makers.edit_config(tmp_path, network=older)
+    mel = noise(1, 20, 9)
+    assert torch.equal(load_vocoder(tmp_path)(mel), vocoder(mel))
+
+
 def test_a_batch_is_its_items_and_no_gradient_or_random_state_is_touched(tmp_path):
     makers.make_hifigan(tmp_path)
     before = torch.random.get_rng_state()
