@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import math
 from pathlib import Path
 
@@ -97,6 +98,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "clipsonic"
 FIELDS = {field.name for field in dataclasses.fields(MelSpec)}
 
 
+@functools.cache
 def sources() -> dict[str, ast.Module]:
     return {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")}
 

@@ -104,7 +104,7 @@ def test_the_columns_of_a_bundled_config_suffice_for_every_duration_and_none_is_
     timeline = Timeline.of(duration_s, segment)
     assert timeline.num_samples == round(duration_s * segment.mel.sample_rate_hz)
     spare = segment.mel.num_samples(timeline.num_columns) - timeline.num_samples
-    assert 0 <= spare
+    assert spare >= 0
     assert spare < segment.mel.hop_length or timeline.num_columns == segment.num_mel_frames
 
 
