@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from clipsonic.errors import SpecError
 
@@ -86,21 +86,39 @@ _MEL_WORDS = {
 }
 
 
+class _Arithmetic(Protocol):
+    """A number, an array or a tensor."""
+
+    def __mul__(self, factor: float, /) -> Any: ...
+
+    def __add__(self, number: float, /) -> Any: ...
+
+
+_Values = TypeVar("_Values", bound=_Arithmetic)
+
+_LOG_PER_DECADE = {"ln": math.log(10.0), "log10": 1.0}
+"""What ten times the amplitude, 20 dB, adds to a log-mel."""
+
+
 @dataclass(frozen=True)
-class MelSpec(_Spec):
-    """A mel space: how a wave becomes log-mels, to the last detail, so that equal specs mean equal mels.
+class MelFields(_Spec):
+    """The words that name a mel space, unchecked: those of `MelSpec`, and of every config that sets one.
 
     The defaults are what HiFi-GAN, BigVGAN and AudioLDM share; a spec saved without the later fields has the defaults.
 
     Args:
-        sample_rate_hz, n_fft, hop_length: the transform; its Hann window is n_fft long.
-        num_mels, f_min_hz, f_max_hz: the bands.
+        sample_rate_hz: rate of the sound; must be the corpus's.
+        n_fft: FFT length in samples; the Hann window is as long.
+        hop_length: samples per mel column.
+        num_mels: mel bins M.
+        f_min_hz: lower end of the mel range.
+        f_max_hz: upper end of the mel range.
         log_floor: mel magnitude below which the logarithm is clamped.
-        mel_scale: `slaney` (Auditory Toolbox) or `htk`.
-        mel_norm: `slaney` (each band has area 1) or `none` (each band has peak 1).
-        padding: `same` reflects (n_fft - hop_length) / 2 samples at each end, so that T samples give T // hop columns;
-            `center` reflects n_fft / 2, so that they give T // hop + 1.
-        logarithm: `ln` or `log10`.
+        mel_scale: slaney (Auditory Toolbox) or htk.
+        mel_norm: slaney (each band has area 1) or none (each band has peak 1).
+        padding: same reflects (n_fft - hop_length) / 2 samples at each end, so that T samples give T // hop_length
+            columns; center reflects n_fft / 2, so that they give one more.
+        logarithm: ln or log10.
         power_offset: added to the squared magnitude of a bin before the root.
         dependent_bands: lets a bank through whose bands say the same as others, as one published space has.
     """
@@ -119,6 +137,16 @@ class MelSpec(_Spec):
     power_offset: float = 0.0
     dependent_bands: bool = False
 
+
+@dataclass(frozen=True)
+class MelSpec(MelFields):
+    """A mel space: how a wave becomes log-mels, to the last detail, so that equal specs mean equal mels.
+
+    It owns what depends on those details: decibels (a log-mel is the logarithm of an amplitude; of which base only this
+    class knows) and lengths (whether columns are centred, likewise). The arguments are those of `MelFields`. Values are
+    numbers, arrays or tensors of any shape; the natural logarithm of an amplitude is counted in nepers.
+    """
+
     def __post_init__(self) -> None:
         nyquist_hz = self.sample_rate_hz / 2
         if not 0.0 <= self.f_min_hz < self.f_max_hz <= nyquist_hz:
@@ -126,10 +154,9 @@ class MelSpec(_Spec):
                 f"mel range {self.f_min_hz} to {self.f_max_hz} Hz must rise "
                 f"and end at most at the Nyquist rate {nyquist_hz} Hz"
             )
-        if self.hop_length < 1 or self.n_fft < 2 * self.hop_length or (self.n_fft - self.hop_length) % 2:
-            raise SpecError(
-                f"hop_length {self.hop_length} must be at most half of n_fft {self.n_fft}, their difference even"
-            )
+        even = "n_fft even with centred columns" if self._num_centred else "their difference even"
+        if self.hop_length < 1 or self.n_fft < 2 * self.hop_length or self._num_reflected % 2:
+            raise SpecError(f"hop_length {self.hop_length} must be at most half of n_fft {self.n_fft}, {even}")
         if self.num_mels < 1 or not 0.0 < self.log_floor < 1.0:
             raise SpecError(f"num_mels {self.num_mels} must be positive and log_floor {self.log_floor} between 0 and 1")
         self._check_words()
@@ -140,6 +167,15 @@ class MelSpec(_Spec):
                 "use fewer mels or a longer n_fft"
             )
 
+    @classmethod
+    def of(cls, fields: MelFields) -> Self:
+        """The mel space that a config's fields name.
+
+        Raises:
+            SpecError: an impossible geometry.
+        """
+        return cls(**{field.name: getattr(fields, field.name) for field in dataclasses.fields(MelFields)})
+
     def _check_words(self) -> None:
         for name, choices in _MEL_WORDS.items():
             if (value := getattr(self, name)) not in choices:
@@ -147,18 +183,61 @@ class MelSpec(_Spec):
         if not 0.0 <= self.power_offset < 1.0:
             raise SpecError(f"power_offset {self.power_offset} must be from 0 to below 1")
 
+    def nepers(self, log_mel: _Values) -> _Values:
+        """Log-mels of this space as natural logarithms, whose `exp` is the amplitude; those that are stay the same."""
+        return log_mel if self.logarithm == "ln" else log_mel * (math.log(10.0) / _LOG_PER_DECADE[self.logarithm])
+
+    def from_nepers(self, nepers: _Values) -> _Values:
+        """The inverse of `nepers`."""
+        return nepers if self.logarithm == "ln" else nepers * (_LOG_PER_DECADE[self.logarithm] / math.log(10.0))
+
+    def db(self, log_mel: _Values) -> _Values:
+        """Log-mels, or their differences, in decibels: 20 log10(amplitude)."""
+        return log_mel * (20.0 / _LOG_PER_DECADE[self.logarithm])
+
+    def from_db(self, db: _Values) -> _Values:
+        """The inverse of `db`: decibels in the units of this space's log-mels."""
+        return db * _LOG_PER_DECADE[self.logarithm] / 20.0
+
+    def shift_db(self, log_mel: _Values, db: float) -> _Values:
+        """Log-mels of the same sound made louder by `db`, below 0 quieter; nothing is clamped."""
+        return log_mel + self.from_db(db)
+
+    @property
+    def _num_centred(self) -> int:
+        """Columns beyond one per hop: those of a sound with centred columns stand at its first and its last sample."""
+        return int(self.padding == "center")
+
+    @property
+    def _num_reflected(self) -> int:
+        """Samples reflected at both ends together."""
+        return self.n_fft - (0 if self._num_centred else self.hop_length)
+
     @property
     def edge_padding(self) -> int:
         """Samples reflected at each end of a sound."""
-        return self.n_fft // 2 if self.padding == "center" else (self.n_fft - self.hop_length) // 2
+        return self._num_reflected // 2
 
     def num_mel_frames(self, num_samples: int) -> int:
         """Columns F of a sound of T samples; the last partial hop is dropped."""
-        return num_samples // self.hop_length + (self.padding == "center")
+        return num_samples // self.hop_length + self._num_centred
 
     def num_samples(self, num_mel_frames: int) -> int:
         """The fewest samples T that have F columns, which is what a vocoder makes of them."""
-        return (num_mel_frames - (self.padding == "center")) * self.hop_length
+        return (num_mel_frames - self._num_centred) * self.hop_length
+
+    def enough_mel_frames(self, num_samples: int) -> int:
+        """The fewest columns F of which a vocoder makes T samples or more; its sound is less than a hop longer."""
+        return -(-num_samples // self.hop_length) + self._num_centred
+
+    def start_s(self, column: int) -> float:
+        """Where the sound starts that a vocoder makes of the columns from this one on, in seconds of the whole."""
+        return column * self.hop_length / self.sample_rate_hz
+
+    def span_s(self, num_mel_frames: int) -> tuple[float, float]:
+        """From where to where F columns, each a hop wide, reach in seconds: centred ones stand out by half a hop."""
+        left_s = -0.5 * self._num_centred * self.start_s(1)
+        return left_s, left_s + self.start_s(num_mel_frames)
 
     def difference(self, other: MelSpec) -> tuple[str, str]:
         """What this spec and another have unlike, as each has it: ("hop_length=160", "hop_length=256")."""

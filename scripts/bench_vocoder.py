@@ -59,7 +59,7 @@ def sound_sets(args: argparse.Namespace, vocoder: Vocos) -> dict[str, list[np.nd
 
 def table(vocoder: Vocos, sounds: list[np.ndarray], max_pieces: int) -> str:
     """Both vocoders' figures on these sounds."""
-    waves = pieces(sounds, PIECE_COLUMNS * vocoder.spec.hop_length)[:max_pieces]
+    waves = pieces(sounds, vocoder.spec.num_samples(PIECE_COLUMNS))[:max_pieces]
     made, seconds = resynthesised({"network": vocoder, "griffin_lim": GriffinLim(vocoder.spec)}, waves)
     judge, figures = load_judge(), measure_vocoder(vocoder, sounds)
     true = judge.verdicts(waves)

@@ -57,7 +57,7 @@ def geometry(network_config: dict[str, Any]) -> tuple[int, int]:
     return math.prod(network_config["upsample_rates"]), int(network_config["num_mels"])
 
 
-def network(network_config: dict[str, Any]) -> nn.Module:
+def network(network_config: dict[str, Any], spec: MelSpec) -> nn.Module:
     """The package's network, its weight norm removed.
 
     Raises:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -81,9 +82,8 @@ def hifigan_style_space(config: dict[str, Any]) -> MelSpec:
         )
     f_max_hz = rate_hz / 2 if config["fmax"] is None else float(config["fmax"])
     values = (rate_hz, n_fft, int(config["hop_size"]), int(config["num_mels"]), float(config["fmin"]), f_max_hz)
-    published = (space for space in MEL_SPACES.values() if space.dependent_bands)
-    dependent = any(values == tuple(space.to_dict().values())[:6] for space in published)
-    return MelSpec(*values, power_offset=_ORIGINAL_OFFSET, dependent_bands=dependent)
+    lenient = MelSpec(*values, power_offset=_ORIGINAL_OFFSET, dependent_bands=True)
+    return lenient if lenient in MEL_SPACES.values() else replace(lenient, dependent_bands=False)
 
 
 def network_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def geometry(network_config: dict[str, Any]) -> tuple[int, int]:
     return math.prod(network_config["upsample_rates"]), int(network_config["model_in_dim"])
 
 
-def network(network_config: dict[str, Any]) -> nn.Module:
+def network(network_config: dict[str, Any], spec: MelSpec) -> nn.Module:
     """transformers' network.
 
     Raises:

@@ -192,7 +192,8 @@ def _with_weights(folder: Path, family: Family, facts: Published) -> PublishedVo
     read = read_state(path, family.INSIDE)
     plain, num_pairs = resolved(read)
     state, num_compared = family.own_state(plain, facts.spec)
-    network = _believed(lambda: family.network(facts.network), f"the config of vocoder {folder} is damaged")
+    where = f"the config of vocoder {folder} is damaged"
+    network = _believed(lambda: family.network(facts.network, facts.spec), where)
     load_strictly(network, state, path)
     if not facts.provenance.source:
         origin = Provenance(folder.resolve().name, path.name, len(read), num_pairs, num_compared)

@@ -7,8 +7,6 @@ of `n_fft` points per hop; the last partial hop is dropped.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -29,11 +27,6 @@ def mel_filterbank(spec: MelSpec) -> Tensor:
     if spec.mel_norm == "none":
         return torch.from_numpy(triangles).to(torch.float32)
     return torch.from_numpy(triangles * 2.0 / (high - low)).to(torch.float32)
-
-
-def natural_log(log_mel: Tensor, spec: MelSpec) -> Tensor:
-    """Log-mels of this space as natural logarithms; those that are stay the same tensor."""
-    return log_mel if spec.logarithm == "ln" else log_mel * math.log(10.0)
 
 
 class LogMel(nn.Module):
@@ -78,5 +71,4 @@ class LogMel(nn.Module):
                 power = power + spec.power_offset
             elif power.requires_grad:  # the root's slope at 0 is infinite, and silence has bins of exactly 0
                 power = power.clamp_min(_LEAST_POWER)
-            mel = (self.filterbank @ power.sqrt()).clamp_min(spec.log_floor)
-            return mel.log() if spec.logarithm == "ln" else mel.log10()
+            return spec.from_nepers((self.filterbank @ power.sqrt()).clamp_min(spec.log_floor).log())

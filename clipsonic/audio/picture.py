@@ -24,7 +24,6 @@ from clipsonic.text import shown
 
 _TICKS_HZ = (16000, 8000, 4000, 2000, 1000, 500, 200, 100)
 _LOUDEST_DB, _QUIETEST_DB = 20.0, -80.0
-_DB_PER_UNIT = {"ln": 20.0 / np.log(10.0), "log10": 20.0}
 
 
 def spectrogram_png(log_mel: npt.ArrayLike, spec: MelSpec, title: str | None = None) -> bytes:
@@ -39,16 +38,15 @@ def spectrogram_png(log_mel: npt.ArrayLike, spec: MelSpec, title: str | None = N
     figure = Figure(figsize=(6.4, 2.8), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    seconds = mel.shape[1] * spec.hop_length / spec.sample_rate_hz
     picture = axes.imshow(
-        mel * _DB_PER_UNIT[spec.logarithm],
+        spec.db(mel),
         origin="lower",
         aspect="auto",
         cmap="magma",
         vmin=_QUIETEST_DB,
         vmax=_LOUDEST_DB,
         interpolation="nearest",
-        extent=(0.0, seconds, -0.5, spec.num_mels - 0.5),
+        extent=(*spec.span_s(mel.shape[1]), -0.5, spec.num_mels - 0.5),
     )
     places, labels = frequency_ticks(spec)
     axes.set_yticks(places, labels)

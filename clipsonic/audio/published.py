@@ -44,8 +44,8 @@ class Family(Protocol):
     def geometry(self, network_config: dict[str, Any]) -> tuple[int, int]:
         """Samples per column and mels that such a network is for."""
 
-    def network(self, network_config: dict[str, Any]) -> nn.Module:
-        """The network (B, M, F) to (B, T), without weights, on the device meta."""
+    def network(self, network_config: dict[str, Any], spec: MelSpec) -> nn.Module:
+        """The network (B, M, F) of this mel space to (B, T), without weights, on the device meta."""
 
     def own_state(self, state: State, spec: MelSpec) -> tuple[State, int]:
         """Publisher's keys (weight norm resolved) as the network's own; how many were compared with the spec."""
@@ -109,11 +109,11 @@ class PublishedVocoder(nn.Module):
         Raises:
             SpecError: not (B, M, F), or no sample long.
         """
-        count = self.spec.num_samples(log_mel.shape[-1])
-        if log_mel.ndim != 3 or log_mel.shape[1] != self.spec.num_mels or count < 1:
+        count, least = self.spec.num_samples(log_mel.shape[-1]), self.spec.enough_mel_frames(1)
+        if log_mel.ndim != 3 or log_mel.shape[1] != self.spec.num_mels or log_mel.shape[2] < least:
             raise SpecError(
                 f"log-mel of shape {tuple(log_mel.shape)} must be (B, {self.spec.num_mels}, F) with at least "
-                f"{1 + (self.spec.padding == 'center')} columns: give mels of this vocoder's space"
+                f"{least} columns: give mels of this vocoder's space"
             )
         parts = log_mel.float().split(1 if log_mel.device.type == "cpu" else max(1, len(log_mel)))
         waves = [self.network(part)[:, :count].clamp(-1.0, 1.0) for part in parts if len(part)]

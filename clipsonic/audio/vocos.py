@@ -10,6 +10,11 @@ and 3 ms per round.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -17,18 +22,29 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsonic.audio.frames import analyse, overlap_add
-from clipsonic.audio.mel import mel_filterbank, natural_log
+from clipsonic.audio.mel import mel_filterbank
 from clipsonic.errors import SpecError
 from clipsonic.specs import MelSpec
 
 _KERNEL = 7
 _LOG_CENTRE, _LOG_SPREAD = -5.0, 3.0
-"""Log-mels of sounds at everyday levels lie here; fixed, so that no statistics travel with the weights."""
+"""Nepers: log-mels of sounds at everyday levels lie here; fixed, so that no statistics travel with the weights."""
 _LOUDEST = 8.0
-"""Natural log: no magnitude of a sound within [-1, 1] is above n_fft / 2, e ** 6.3 for 1,024 points."""
+"""Nepers: no magnitude of a sound within [-1, 1] is above n_fft / 2, e ** 6.3 for 1,024 points."""
 _LARGEST_CORRECTION = 3.0
-"""Natural log of what one round may scale a bin by, so that a band of silence is not divided by nothing."""
+"""Nepers that one round may scale a bin by, so that a band of silence is not divided by nothing."""
 _LEAST_POWER = 1e-14
+
+
+def _with_mel_fields(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor whose `**mel` reads as the fields of a mel space, so that diffusers keeps and passes each."""
+    own = [p for p in inspect.signature(init).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    fields = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+        for field in dataclasses.fields(MelSpec)
+    ]
+    init.__signature__ = inspect.Signature([*own, *fields])  # type: ignore[attr-defined]
+    return init
 
 
 class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own two bases differ in config_name
@@ -38,11 +54,11 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
     is the mel spread over the bins of its bands, so that it begins near the truth.
 
     Args:
-        sample_rate_hz to log_floor, mel_scale to dependent_bands: the mel space, as in `MelSpec`.
         width: channels of the blocks.
         hidden: channels inside a block.
         depth: number of blocks; a column sees 3 * (depth + 1) columns to each side.
         rounds: how often the wave is led back to its mel; each sees n_fft / hop columns further.
+        mel: the mel space: the fields of `MelSpec`, each a key of the config.
 
     Raises:
         SpecError: an impossible mel space, or fewer rounds than none.
@@ -54,35 +70,14 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
     window: Tensor
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(
-        self,
-        sample_rate_hz: int = 16000,
-        n_fft: int = 1024,
-        hop_length: int = 256,
-        num_mels: int = 64,
-        f_min_hz: float = 0.0,
-        f_max_hz: float = 8000.0,
-        log_floor: float = 1e-5,
-        width: int = 192,
-        hidden: int = 576,
-        depth: int = 6,
-        rounds: int = 0,
-        mel_scale: str = "slaney",
-        mel_norm: str = "slaney",
-        padding: str = "same",
-        logarithm: str = "ln",
-        power_offset: float = 0.0,
-        dependent_bands: bool = False,
-    ) -> None:
+    @_with_mel_fields
+    def __init__(self, *, width: int = 192, hidden: int = 576, depth: int = 6, rounds: int = 0, **mel: Any) -> None:
         super().__init__()
-        self.spec = MelSpec(
-            sample_rate_hz, n_fft, hop_length, num_mels, f_min_hz, f_max_hz, log_floor,
-            mel_scale, mel_norm, padding, logarithm, power_offset, dependent_bands,
-        )  # fmt: skip
+        self.spec = MelSpec(**mel)
         if rounds < 0:
             raise SpecError(f"rounds {rounds} must be 0 or more: change it")
-        self.rounds, bins = rounds, n_fft // 2 + 1
-        self.columns_in = nn.Conv1d(num_mels, width, _KERNEL, padding=_KERNEL // 2)
+        self.rounds, bins = rounds, self.spec.n_fft // 2 + 1
+        self.columns_in = nn.Conv1d(self.spec.num_mels, width, _KERNEL, padding=_KERNEL // 2)
         self.norm_in = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(ConvNeXtBlock(width, hidden, 1.0 / depth) for _ in range(depth))
         self.norm_out = nn.LayerNorm(width)
@@ -91,7 +86,7 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         spread_MK = shares_MK / bank_MK.sum(dim=1, keepdim=True)  # a flat spectrum of magnitude a has mel a * sum(band)
         for name, matrix_MK in (("filterbank", bank_MK), ("shares", shares_MK), ("spread", spread_MK)):
             self.register_buffer(name, matrix_MK, persistent=False)
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.register_buffer("window", torch.hann_window(self.spec.n_fft), persistent=False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """log_mel (B, M, F) to waves (B, T) float32 in [-1, 1].
@@ -107,31 +102,31 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
 
     def wave(self, log_mel_BMF: Tensor) -> Tensor:
         """log_mel (B, M, F) to waves (B, T) that may leave [-1, 1], as training needs them."""
-        log_mel_BMF = natural_log(log_mel_BMF, self.spec)
-        wave_BT = self.inverse_stft(self.spectrum(log_mel_BMF))
+        nepers_BMF = self.spec.nepers(log_mel_BMF)
+        wave_BT = self.inverse_stft(self.spectrum(nepers_BMF))
         if wave_BT.shape[1] > self.spec.edge_padding:
             for _ in range(self.rounds):
-                wave_BT = self._toward(log_mel_BMF, wave_BT)
+                wave_BT = self._toward(nepers_BMF, wave_BT)
         return wave_BT
 
-    def spectrum(self, log_mel_BMF: Tensor) -> Tensor:
-        """The complex spectrum (B, F, n_fft // 2 + 1) of each column of natural-log mels, complex64."""
+    def spectrum(self, nepers_BMF: Tensor) -> Tensor:
+        """The complex spectrum (B, F, n_fft // 2 + 1) of each column of log-mels in nepers, complex64."""
         dtype = self.columns_in.weight.dtype
-        h_BWF = self.columns_in(((log_mel_BMF - _LOG_CENTRE) / _LOG_SPREAD).to(dtype))
+        h_BWF = self.columns_in(((nepers_BMF - _LOG_CENTRE) / _LOG_SPREAD).to(dtype))
         h_BFW = self.norm_in(h_BWF.transpose(1, 2))
         for block in self.blocks:
             h_BFW = block(h_BFW)
         correction_BFK, phase_BFK = self.bins_out(self.norm_out(h_BFW)).float().chunk(2, dim=-1)
-        guess_BFK = (log_mel_BMF.float().exp().transpose(1, 2) @ self.spread).clamp_min(self.spec.log_floor).log()
+        guess_BFK = (nepers_BMF.float().exp().transpose(1, 2) @ self.spread).clamp_min(self.spec.log_floor).log()
         return torch.polar((guess_BFK + correction_BFK).clamp_max(_LOUDEST).exp(), phase_BFK)
 
-    def _toward(self, log_mel_BMF: Tensor, wave_BT: Tensor) -> Tensor:
+    def _toward(self, nepers_BMF: Tensor, wave_BT: Tensor) -> Tensor:
         """The wave whose columns have the mel that was asked for, as nearly as overlapping columns allow."""
         parts_BFK2 = torch.view_as_real(analyse(wave_BT, self.spec, self.window))
         real_BFK, imaginary_BFK = parts_BFK2.unbind(dim=-1)
         magnitude_BFK = (torch.addcmul(real_BFK * real_BFK, imaginary_BFK, imaginary_BFK) + _LEAST_POWER).sqrt()
         made_BFM = (magnitude_BFK @ self.filterbank.T).clamp_min(self.spec.log_floor).log()
-        lacking_BFM = (log_mel_BMF.float().transpose(1, 2) - made_BFM).clamp(-_LARGEST_CORRECTION, _LARGEST_CORRECTION)
+        lacking_BFM = (nepers_BMF.float().transpose(1, 2) - made_BFM).clamp(-_LARGEST_CORRECTION, _LARGEST_CORRECTION)
         gain_BFK = (lacking_BFM @ self.shares).exp()
         return self.inverse_stft(torch.view_as_complex(parts_BFK2 * gain_BFK[..., None]))
 

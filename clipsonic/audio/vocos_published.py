@@ -89,15 +89,13 @@ def mel_space(config: dict[str, Any]) -> MelSpec:
 
 def network_config(config: dict[str, Any]) -> dict[str, Any]:
     """The shape of the network, in our words."""
-    features, backbone, head = _parts(config)
+    _, backbone, head = _parts(config)
     return {
         "num_mels": int(backbone["input_channels"]),
         "width": int(backbone["dim"]),
         "hidden": int(backbone["intermediate_dim"]),
         "depth": int(backbone["num_layers"]),
-        "n_fft": int(head["n_fft"]),
         "hop_length": int(head["hop_length"]),
-        "padding": str(features["padding"]),
     }
 
 
@@ -106,30 +104,28 @@ def geometry(network_config: dict[str, Any]) -> tuple[int, int]:
     return int(network_config["hop_length"]), int(network_config["num_mels"])
 
 
-def network(network_config: dict[str, Any]) -> nn.Module:
+def network(network_config: dict[str, Any], spec: MelSpec) -> nn.Module:
     """Our modules in the package's arrangement."""
     with torch.device("meta"):
-        return VocosNetwork(**network_config)
+        return VocosNetwork(spec, *(network_config[name] for name in ("width", "hidden", "depth")))
 
 
 class VocosNetwork(nn.Module):
     """The published network: unlike `vocos.Vocos` it says magnitudes and phases outright, with no guess from the mel.
 
     Args:
-        num_mels, n_fft, hop_length, padding: of its mel space.
+        spec: its mel space.
         width, hidden, depth: channels of the blocks, inside a block, and their number.
     """
 
-    def __init__(
-        self, num_mels: int, width: int, hidden: int, depth: int, n_fft: int, hop_length: int, padding: str
-    ) -> None:
+    def __init__(self, spec: MelSpec, width: int, hidden: int, depth: int) -> None:
         super().__init__()
-        self.n_fft, self.hop_length, self.padding = n_fft, hop_length, padding
-        self.columns_in = nn.Conv1d(num_mels, width, 7, padding=3)
+        self.spec = spec
+        self.columns_in = nn.Conv1d(spec.num_mels, width, 7, padding=3)
         self.norm_in = nn.LayerNorm(width, eps=_EPSILON)
         self.blocks = nn.ModuleList(ConvNeXtBlock(width, hidden, 1.0 / depth, _EPSILON) for _ in range(depth))
         self.norm_out = nn.LayerNorm(width, eps=_EPSILON)
-        self.bins_out = nn.Linear(width, n_fft + 2)
+        self.bins_out = nn.Linear(width, spec.n_fft + 2)
 
     def forward(self, log_mel_BMF: Tensor) -> Tensor:
         """(B, M, F) to (B, T): magnitudes of at most 100, phases, inverse STFT."""
@@ -138,11 +134,11 @@ class VocosNetwork(nn.Module):
             h_BFW = block(h_BFW)
         magnitude_BFK, phase_BFK = self.bins_out(self.norm_out(h_BFW)).chunk(2, dim=-1)
         spectrum_BFK = torch.polar(magnitude_BFK.exp().clamp_max(_LARGEST_MAGNITUDE), phase_BFK)
-        window = torch.hann_window(self.n_fft, device=log_mel_BMF.device)
-        frames_BFN = torch.fft.irfft(spectrum_BFK, n=self.n_fft) * window
+        window = torch.hann_window(self.spec.n_fft, device=log_mel_BMF.device)
+        frames_BFN = torch.fft.irfft(spectrum_BFK, n=self.spec.n_fft) * window
         squares_1FN = window.square().expand(1, frames_BFN.shape[1], -1)
-        edge = self.n_fft // 2 if self.padding == "center" else (self.n_fft - self.hop_length) // 2
-        return overlap_add(frames_BFN, edge, self.hop_length) / overlap_add(squares_1FN, edge, self.hop_length)
+        edge, hop = self.spec.edge_padding, self.spec.hop_length
+        return overlap_add(frames_BFN, edge, hop) / overlap_add(squares_1FN, edge, hop)
 
 
 def own_state(state: State, spec: MelSpec) -> tuple[State, int]:

@@ -182,7 +182,7 @@ class Studio:
         report = write_sound(path, wave, output.sample_rate_hz, level, tags)
         made = Made(path, self.folder.new(".png"), round(report.lufs, 1))
         mel = self.pipeline.segment.mel
-        save_spectrogram(made.spectrogram, output.mels[index][:, : -(-wave.size // mel.hop_length)], mel)
+        save_spectrogram(made.spectrogram, output.mels[index][:, : mel.enough_mel_frames(wave.size)], mel)
         return made
 
     def _notice(self, ticket: Ticket, output: Any) -> str | None:

@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-DB_PER_NEPER = 20.0 / math.log(10.0)
-"""Natural-log magnitudes times this are decibels."""
+from clipsonic.specs import MelSpec
 
 _Z_95 = 1.959963984540054
 
@@ -73,14 +72,14 @@ def resampled_interval(
     return Interval(value, value + float(low), value + float(high))
 
 
-def mean_abs_log_mel(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Mean absolute difference of log-mels (..., M, F), natural log, per item, in decibels: shape (...)."""
-    return np.asarray(np.abs(first - second).mean(axis=(-2, -1)) * DB_PER_NEPER)
+def mean_abs_log_mel(first: np.ndarray, second: np.ndarray, mel: MelSpec) -> np.ndarray:
+    """Mean absolute difference of log-mels (..., M, F) of a mel space, per item, in decibels: shape (...)."""
+    return np.asarray(mel.db(np.abs(first - second).mean(axis=(-2, -1))))
 
 
-def pairwise_mel_difference(made: np.ndarray, true: np.ndarray) -> np.ndarray:
+def pairwise_mel_difference(made: np.ndarray, true: np.ndarray, mel: MelSpec) -> np.ndarray:
     """`mean_abs_log_mel` of every made (N, M, F) with every true (K, M, F) spectrogram: (N, K)."""
-    return np.stack([mean_abs_log_mel(one[None], true) for one in made])
+    return np.stack([mean_abs_log_mel(one[None], true, mel) for one in made])
 
 
 def own_ranks(distances: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from clipsonic.audio.mel import LogMel
 from clipsonic.evaluate.material import Material
 from clipsonic.evaluate.metrics import derangement
 from clipsonic.evaluate.plan import Item
+from clipsonic.pipeline.vocoding import vocode
 from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.seeding import numpy_rng, torch_generator
 
@@ -226,12 +227,12 @@ def _why_no_text(material: Material, pipeline: Any, closer: str) -> str | None:
 
 
 def _through_vocoder(waves: np.ndarray, pipeline: Any, batch_size: int = 32) -> np.ndarray:
-    """Waves (N, T) to log-mel and back, as the pipeline would sound with a perfect denoiser."""
+    """Waves (N, T) of a segment to log-mel and back, as the pipeline would sound with a perfect denoiser."""
     log_mel = LogMel(pipeline.segment.mel)
     parts = []
     with tqdm(total=len(waves), desc="vocoder", unit="sound", file=sys.stderr, mininterval=0.5) as bar:
         for start in range(0, len(waves), batch_size):
             wave = torch.from_numpy(waves[start : start + batch_size])
-            parts.append(pipeline.vocoder(log_mel(wave))[:, : wave.shape[1]].float().clamp(-1.0, 1.0).cpu().numpy())
+            parts.append(vocode(pipeline.vocoder, log_mel(wave), wave.device).numpy())
             bar.update(len(wave))
     return np.concatenate(parts)

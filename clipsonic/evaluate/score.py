@@ -80,7 +80,7 @@ class Scorer:
         if row.waves is None:
             return Scored(row, self._chance(), None)
         mels = self._mels(row.waves)
-        distances = mean_abs_log_mel(mels, self._true[: len(mels)])
+        distances = mean_abs_log_mel(mels, self._true[: len(mels)], self._log_mel.spec)
         figures: dict[str, Any] = {
             "num_sounds": len(mels),
             "mel_difference_db": as_dict(bootstrap_interval(distances, numpy_rng(self._seed, "evaluate.bootstrap"))),
@@ -138,7 +138,7 @@ class Scorer:
     def _of_videos(self, row: Row, mels: np.ndarray) -> dict[str, Any]:
         """Retrieval of the own soundtrack, by the embedder's features where there is one, and then their distances."""
         if self._embed is None or self._true_features is None:
-            return self._retrieval(pairwise_mel_difference(mels, self._true[: len(mels)]))
+            return self._retrieval(pairwise_mel_difference(mels, self._true[: len(mels)], self._log_mel.spec))
         assert row.waves is not None
         features = self._embed(row.waves, self._log_mel.spec.sample_rate_hz)
         found = self._retrieval(cosine_distances(features, self._true_features[: len(features)]))

@@ -180,7 +180,7 @@ def draw(args: argparse.Namespace, pipeline: ClipSonicPipeline, sounds: Sounds) 
     from clipsonic.audio.picture import save_spectrogram
 
     mel = pipeline.segment.mel
-    num_columns = -(-sounds.pairs[0][0].size // mel.hop_length)
+    num_columns = mel.enough_mel_frames(sounds.pairs[0][0].size)
     paths = numbered(Path(args.spectrogram), len(sounds.pairs))
     for (_, log_mel), path in zip(sounds.pairs, paths, strict=True):
         save_spectrogram(path, log_mel[:, :num_columns], mel, title=prompt_name(args))

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from clipsonic.audio.spaces import describe
+
 TABLES = re.compile(r"\| prompt \|.*\n(?:\|.*\n|\n(?=\| prompt \|))*")
 """The tables that `clipsonic evaluate` writes: what is heard, and the laws."""
 
@@ -60,10 +62,9 @@ def with_tables(card: str, tables: str) -> str:
 def _facts(pipeline: Any) -> list[str]:
     spec, config = pipeline.segment, pipeline.config
     parameters = sum(value.numel() for value in pipeline.denoiser.parameters())
-    mel = spec.mel
     return [
-        f"- makes: {spec.seconds:g} s of mono sound at {mel.sample_rate_hz} Hz "
-        f"({mel.num_mels} mels of {mel.n_fft} samples every {mel.hop_length}, {spec.num_mel_frames} columns)\n",
+        f"- makes: {spec.seconds:g} s of mono sound at {spec.mel.sample_rate_hz} Hz\n",
+        f"- mel space: {describe(spec.mel)}; {spec.num_mel_frames} columns\n",
         f"- denoiser: {type(pipeline.denoiser).__name__}, {parameters / 1e6:.1f} M parameters, "
         f"predicts {pipeline.denoiser.config.prediction_type}\n",
         f"- CLIP space (fingerprint): {spec.fingerprint}\n",

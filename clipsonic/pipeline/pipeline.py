@@ -45,7 +45,8 @@ class AudioPipelineOutput(BaseOutput):
     Args:
         audios: (N, T) float32 in [-1, 1], T = seconds * rate; None for `output_type="mel"`.
         sample_rate_hz: of the audios.
-        mels: (N, M, F) natural-log mels of the whole segment, or of a longer sound, float32.
+        mels: (N, M, F) log-mels of the mel space `segment.mel`, float32, of the whole segment, or of a longer sound;
+            `segment.mel.db(mels)` are decibels.
         seconds: length of each sound.
         closer: how the gap between text and picture was closed, None where there was no text.
         embeds: what the sounds were made for, in the CLIP's picture space: N of (S, E), one row for each frame.

@@ -42,7 +42,7 @@ class Timeline:
         Raises:
             UsageError: longer than MAX_DURATION_S, or not a sample long.
         """
-        rate_hz, hop = spec.mel.sample_rate_hz, spec.mel.hop_length
+        rate_hz = spec.mel.sample_rate_hz
         if duration_s is None:
             num_samples = spec.num_samples
         else:
@@ -52,7 +52,7 @@ class Timeline:
                     f"duration_s {duration_s:g} must be above 0 and at most {MAX_DURATION_S:g}: "
                     "make a longer sound in parts"
                 )
-        num_columns = max(spec.num_mel_frames, -(-num_samples // hop))
+        num_columns = max(spec.num_mel_frames, spec.mel.enough_mel_frames(num_samples))
         starts = window_starts(num_columns, spec.num_mel_frames)
         seconds = spec.seconds if len(starts) == 1 else num_samples / rate_hz
-        return cls(num_samples, num_columns, starts, seconds, tuple(start * hop / rate_hz for start in starts))
+        return cls(num_samples, num_columns, starts, seconds, tuple(map(spec.mel.start_s, starts)))

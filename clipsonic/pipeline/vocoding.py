@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from clipsonic.audio.vocoder import GriffinLim
+from clipsonic.errors import SpecError
+from clipsonic.specs import MelSpec
 
 PIECE, CONTEXT, FADE = 1024, 48, 8
 """Mel columns: given by one piece, seen beyond it on each side, and in which two pieces overlap."""
@@ -23,13 +25,16 @@ _HEADROOM_DB = 18.0
 
 
 def vocode(vocoder: Any, log_mel_BMF: Tensor, device: torch.device) -> Tensor:
-    """Waves (B, F * hop) float32 on the CPU, within [-1, 1]."""
+    """Waves (B, T) float32 on the CPU, within [-1, 1], T = vocoder.spec.num_samples(F).
+
+    Raises:
+        SpecError: the vocoder gives another number of samples.
+    """
     if isinstance(vocoder, torch.nn.Module):
         device = next(vocoder.parameters()).device
     if log_mel_BMF.shape[2] <= PIECE:
-        whole_BT: Tensor = vocoder(log_mel_BMF.to(device))
-        return whole_BT.float().clamp(-1.0, 1.0).cpu()
-    wave_BT = in_pieces(unscaled(vocoder), log_mel_BMF, vocoder.spec.hop_length, device)
+        return _exact(vocoder, log_mel_BMF.to(device), vocoder.spec).clamp(-1.0, 1.0).cpu()
+    wave_BT = in_pieces(unscaled(vocoder), log_mel_BMF, vocoder.spec, device)
     for wave_T in wave_BT:  # in place, item by item: an hour of sound is 230 MB
         wave_T.div_(wave_T.abs().amax().clamp_min(1.0)).clamp_(-1.0, 1.0)
     return wave_BT
@@ -44,22 +49,38 @@ def unscaled(vocoder: Any) -> Callable[[Tensor], Tensor]:
         call: Callable[[Tensor], Tensor] = vocoder
         return call
     gain = 10.0 ** (_HEADROOM_DB / 20.0)
-    quieter = torch.tensor(gain).log()
-    return lambda log_mel_BMF: gain * vocoder(log_mel_BMF - quieter)
+    return lambda log_mel_BMF: gain * vocoder(vocoder.spec.shift_db(log_mel_BMF, -_HEADROOM_DB))
 
 
-def in_pieces(vocode_piece: Callable[[Tensor], Tensor], log_mel_BMF: Tensor, hop: int, device: torch.device) -> Tensor:
-    """Waves (B, F * hop) float32 on the CPU; `vocode_piece` is (B, M, F) to (B, F * hop)."""
+def in_pieces(
+    vocode_piece: Callable[[Tensor], Tensor], log_mel_BMF: Tensor, spec: MelSpec, device: torch.device
+) -> Tensor:
+    """Waves (B, T) float32 on the CPU, T = spec.num_samples(F); so many `vocode_piece` makes of any (B, M, F), too.
+
+    Raises:
+        SpecError: it makes another number of samples.
+    """
     batch, _, total = log_mel_BMF.shape
-    wave_BT = torch.zeros(batch, total * hop)
+    hop = spec.hop_length
+    wave_BT = torch.zeros(batch, spec.num_samples(total))
     first, last = 0, 0
     while last < total:
         last = min(first + PIECE + FADE, total)
         seen_from, seen_to = max(0, first - CONTEXT), min(total, last + CONTEXT)
-        piece_BT = vocode_piece(log_mel_BMF[:, :, seen_from:seen_to].to(device)).float().cpu()
+        piece_BT = _exact(vocode_piece, log_mel_BMF[:, :, seen_from:seen_to].to(device), spec).cpu()
         piece_BT = piece_BT[:, (first - seen_from) * hop : (last - seen_from) * hop]
         _add(wave_BT, piece_BT, first * hop, fade_in=first > 0, fade_out=last < total, length=FADE * hop)
         first += PIECE
+    return wave_BT
+
+
+def _exact(vocode: Callable[[Tensor], Tensor], log_mel_BMF: Tensor, spec: MelSpec) -> Tensor:
+    wave_BT = vocode(log_mel_BMF).float()
+    if wave_BT.shape[1] != (wanted := spec.num_samples(log_mel_BMF.shape[2])):
+        raise SpecError(
+            f"the vocoder made {wave_BT.shape[1]} samples of {log_mel_BMF.shape[2]} columns, its mel space has "
+            f"{wanted}: take a vocoder of this space"
+        )
     return wave_BT
 
 

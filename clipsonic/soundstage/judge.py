@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -102,7 +101,7 @@ class Judge(nn.Module):
         power = wave.double().pow(2).mean(dim=1, keepdim=True)
         equal = wave / power.sqrt().clamp_min(1e-12).to(wave.dtype)
         mel: Tensor = self.log_mel(equal)
-        span = self.config.range_db * math.log(10.0) / 20.0
+        span = self.config.mel.from_db(self.config.range_db)
         return (1.0 + (mel - mel.amax(dim=(1, 2), keepdim=True)) / span).clamp_min(0.0)[:, None]
 
     def judge_picture(self, picture: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from clipsonic.errors import UsageError
-from clipsonic.specs import MelSpec, SegmentSpec
+from clipsonic.specs import MelFields, MelSpec, SegmentSpec
 from clipsonic.train.adapter_config import AdapterConfig, DistillConfig, check_together
 
 
@@ -97,40 +97,14 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class SegmentConfig:
+class SegmentConfig(MelFields):
     """What the model makes; the CLIP space comes from the corpus.
 
     Args:
-        sample_rate_hz: rate of the sound; must be the corpus's.
-        n_fft: FFT length in samples.
-        hop_length: samples per mel column.
-        num_mels: mel bins M.
-        f_min_hz: lower end of the mel range.
-        f_max_hz: upper end of the mel range.
-        log_floor: mel magnitude below which the logarithm is clamped.
-        mel_scale: slaney or htk.
-        mel_norm: slaney (each band has area 1) or none (each band has peak 1).
-        padding: same (T // hop_length columns of T samples) or center (one more).
-        logarithm: ln or log10.
-        power_offset: added to the squared magnitude of a bin before the root.
-        dependent_bands: lets a bank through whose bands say the same as others.
         num_mel_frames: mel columns F of one segment; F * hop_length / sample_rate_hz is its length in seconds
             (with centred columns F - 1).
     """
 
-    sample_rate_hz: int = 16000
-    n_fft: int = 1024
-    hop_length: int = 256
-    num_mels: int = 64
-    f_min_hz: float = 0.0
-    f_max_hz: float = 8000.0
-    log_floor: float = 1e-5
-    mel_scale: str = "slaney"
-    mel_norm: str = "slaney"
-    padding: str = "same"
-    logarithm: str = "ln"
-    power_offset: float = 0.0
-    dependent_bands: bool = False
     num_mel_frames: int = 256
 
     def spec(self, embed_width: int, fingerprint: str) -> SegmentSpec:
@@ -139,9 +113,7 @@ class SegmentConfig:
         Raises:
             SpecError: an impossible geometry.
         """
-        values = dataclasses.asdict(self)
-        num_mel_frames = values.pop("num_mel_frames")
-        return SegmentSpec(MelSpec(**values), num_mel_frames, embed_width, fingerprint)
+        return SegmentSpec(MelSpec.of(self), self.num_mel_frames, embed_width, fingerprint)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from clipsonic.train.config import DataConfig, TrainConfig
 
 STATISTICS_RECORDS = 512
 VALIDATION_RECORDS = 256
-SMALLEST_STD = 0.1
-"""Of a mel bin, in natural-log units (0.9 dB): a bin that never moves must not be divided by nothing."""
+SMALLEST_STD_NEPERS = 0.1
+"""Of a mel bin, 0.9 dB: a bin that never moves must not be divided by nothing."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def mel_statistics(loader: SegmentLoader, max_records: int = STATISTICS_RECORDS)
         total = total + mel_BMF.sum(dim=(0, 2))
         squares = squares + mel_BMF.square().sum(dim=(0, 2))
     mean = total / count
-    std = (squares / count - mean.square()).clamp_min(0.0).sqrt().clamp_min(SMALLEST_STD)
+    least = log_mel.spec.from_nepers(SMALLEST_STD_NEPERS)
+    std = (squares / count - mean.square()).clamp_min(0.0).sqrt().clamp_min(least)
     return mean.float(), std.float()
 
 

@@ -7,7 +7,6 @@ training is left as it was. Price: two network calls per solver step, and Griffi
 from __future__ import annotations
 
 import io
-import math
 from typing import Any
 
 import lightning
@@ -24,8 +23,6 @@ from clipsonic.train.health import Health
 from clipsonic.train.module import SoundModule
 
 NUM_PROMPTS = 3
-DB_PER_NEPER = 20.0 / math.log(10.0)
-"""Log-mels are natural logarithms of amplitudes."""
 
 
 class Preview(StepCallback):
@@ -42,7 +39,7 @@ class Preview(StepCallback):
         with module.clock.pause(), module.averaged():
             made = trainer.strategy.predict_step(self._prompts, 0)
             true = module.log_mel(self._prompts["wave"].to(module.device)).cpu()
-            self._judge(step, made, true)
+            self._judge(step, module.segment.mel.db(made), module.segment.mel.db(true))
             if isinstance(trainer.logger, TensorBoardLogger) and trainer.is_global_zero:
                 self._show(trainer.logger.experiment, made, true, module, step)
 
@@ -52,8 +49,7 @@ class Preview(StepCallback):
             self._truth_shown = True
         show(board, "generated", made_BMF, module, step)
 
-    def _judge(self, step: int, made_BMF: Tensor, true_BMF: Tensor) -> None:
-        made_db, true_db = made_BMF * DB_PER_NEPER, true_BMF * DB_PER_NEPER
+    def _judge(self, step: int, made_db: Tensor, true_db: Tensor) -> None:
         spread = float(made_db.std() / true_db.std().clamp_min(1e-6))
         self._health.look_at_levels(step, float(made_db.mean()), float(true_db.mean()), spread)
 

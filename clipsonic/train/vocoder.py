@@ -102,8 +102,8 @@ class VocoderTrainer:
     @property
     def num_samples(self) -> int:
         """Samples of a crop: whole columns."""
-        hop = self.vocoder.spec.hop_length
-        return round(self.settings.crop_s * self.vocoder.spec.sample_rate_hz / hop) * hop
+        spec = self.vocoder.spec
+        return spec.num_samples(spec.num_mel_frames(round(self.settings.crop_s * spec.sample_rate_hz)))
 
     def _train_step(self, true_BT: Tensor) -> float:
         for group in self.optimizer.param_groups:

@@ -5,8 +5,6 @@ Guarantee: zero for equal waves, finite for silent ones; a pure function. Price:
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm as norm
@@ -16,7 +14,7 @@ from clipsonic.audio.mel import LogMel
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 """FFT length and hop of each transform, in samples."""
 _FLOOR = 1e-5
-_HEARD_RANGE = 60.0 * math.log(10.0) / 20.0
+_HEARD_RANGE_DB = 60.0
 
 
 def spectral_loss(made_BT: Tensor, true_BT: Tensor, resolutions: tuple[tuple[int, int], ...] = RESOLUTIONS) -> Tensor:
@@ -34,16 +32,16 @@ def spectral_loss(made_BT: Tensor, true_BT: Tensor, resolutions: tuple[tuple[int
 
 
 def mel_loss(log_mel: LogMel, made_BT: Tensor, true_BMF: Tensor) -> Tensor:
-    """Mean distance of log-mels, plus that of what stands out of 60 dB below each sound's loudest cell, a scalar.
+    """Mean distance of log-mels, plus that of what stands out of 60 dB below each sound's loudest cell, in nepers.
 
     The second part is what is heard at any playback level, and what the soundstage's judge looks at; cells that both
     sides have below it cost nothing.
     """
     made_BMF = log_mel(made_BT)
-    least_B11 = true_BMF.amax(dim=(1, 2), keepdim=True) - _HEARD_RANGE
+    least_B11 = log_mel.spec.shift_db(true_BMF.amax(dim=(1, 2), keepdim=True), -_HEARD_RANGE_DB)
     heard_BMF = (made_BMF.maximum(least_B11) - true_BMF.maximum(least_B11)).abs()
     total: Tensor = (made_BMF - true_BMF).abs().mean() + heard_BMF.mean()
-    return total
+    return log_mel.spec.nepers(total)
 
 
 def magnitudes(wave_BT: Tensor, n_fft: int, hop: int) -> Tensor:

@@ -19,7 +19,6 @@ from clipsonic.audio.vocoder import GriffinLim
 from clipsonic.audio.vocos import Vocos
 from clipsonic.specs import MelSpec
 
-_DB = 20.0 / np.log(10.0)
 _RANGE_DB = 80.0
 
 
@@ -40,7 +39,7 @@ def measure_vocoder(vocoder: Vocos, sounds: list[np.ndarray], max_seconds: float
             made = [make(mel) for mel in mels]
         seconds[name] = time.perf_counter() - started
         figures[f"mel_db{name}"] = _mean(
-            _DB * float((log_mel(wave) - mel).abs().mean()) for wave, mel in zip(made, mels, strict=True)
+            spec.db(float((log_mel(wave) - mel).abs().mean())) for wave, mel in zip(made, mels, strict=True)
         )
         figures[f"lsd_db{name}"] = _mean(
             log_spectral_distance_db(one, true, spec) for one, true in zip(made, waves, strict=True)
@@ -57,10 +56,10 @@ def measure_vocoder(vocoder: Vocos, sounds: list[np.ndarray], max_seconds: float
 
 def log_spectral_distance_db(made_1T: Tensor, true_1T: Tensor, spec: MelSpec) -> float:
     """Root mean square difference of log magnitudes over bins, averaged over columns; 80 dB below the peak is floor."""
-    made, true = (_log_magnitudes(wave, spec) for wave in (made_1T, true_1T))
-    floor = float(true.max()) - _RANGE_DB / _DB
-    difference = made.clamp_min(floor) - true.clamp_min(floor)
-    return float(_DB * difference.square().mean(dim=-1).sqrt().mean())
+    made_db, true_db = (_magnitudes_db(wave, spec) for wave in (made_1T, true_1T))
+    floor_db = float(true_db.max()) - _RANGE_DB
+    difference_db = made_db.clamp_min(floor_db) - true_db.clamp_min(floor_db)
+    return float(difference_db.square().mean(dim=-1).sqrt().mean())
 
 
 def _floor_db(vocoder: Vocos, wave_1T: Tensor, mel: Tensor) -> float:
@@ -73,14 +72,14 @@ def _columns(wave_1T: Tensor, spec: MelSpec) -> Tensor:
     return analyse(wave_1T, spec, torch.hann_window(spec.n_fft))
 
 
-def _log_magnitudes(wave_1T: Tensor, spec: MelSpec) -> Tensor:
-    return _columns(wave_1T, spec).abs().clamp_min(1e-7).log()
+def _magnitudes_db(wave_1T: Tensor, spec: MelSpec) -> Tensor:
+    return 20.0 * _columns(wave_1T, spec).abs().clamp_min(1e-7).log10()
 
 
 def _cut(sounds: list[np.ndarray], spec: MelSpec, max_seconds: float) -> list[Tensor]:
     left, waves = round(max_seconds * spec.sample_rate_hz), []
     for sound in sounds:
-        length = min(len(sound), left) // spec.hop_length * spec.hop_length
+        length = spec.num_samples(spec.num_mel_frames(min(len(sound), left)))
         if length <= 2 * spec.n_fft:
             break
         waves.append(torch.from_numpy(sound[:length].astype(np.float32) / 32768.0)[None])

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from clipsonic.audio.load import find_vocoder, load_vocoder
+from clipsonic.audio.spaces import describe
 from clipsonic.audio.vocos import Vocos
 from clipsonic.errors import UsageError
 from clipsonic.files import write_whole
@@ -106,7 +107,7 @@ def _digest_of(banks: list[Bank]) -> str:
 
 def card_text(vocoder: Vocos, figures: dict[str, Any], trainer: VocoderTrainer, args: argparse.Namespace) -> str:
     """card.md of a trained vocoder."""
-    spec, count = vocoder.spec, sum(weights.numel() for weights in vocoder.parameters())
+    count = sum(weights.numel() for weights in vocoder.parameters())
     names = sorted({name for one in figures.values() for name in one})
     header = " | ".join(figures)
     cells = {name: " | ".join(f"{one[name]:.2f}" for one in figures.values()) for name in names}
@@ -116,7 +117,7 @@ def card_text(vocoder: Vocos, figures: dict[str, Any], trainer: VocoderTrainer, 
     effort = f"{trainer.step} steps of {trainer.settings.batch_size} crops of {trainer.settings.crop_s:g} s"
     return f"""# A neural vocoder
 
-Mel space: {spec.sample_rate_hz} Hz, n_fft {spec.n_fft}, hop {spec.hop_length}, {spec.num_mels} mels.
+Mel space: {describe(vocoder.spec)}.
 {count / 1e6:.1f} M weights in float16: ConvNeXt blocks and an inverse STFT (after Vocos, arXiv 2306.00814).
 {begun} on the sound of corpus `{Path(args.corpus).name}`{real}:
 {effort} in {trainer.seconds / 60:.0f} minutes. Licence: Apache-2.0.

@@ -79,8 +79,8 @@ def test_every_published_bigvgan_config_is_of_a_named_space_and_its_network_fits
 @pytest.mark.parametrize("name", PUBLISHED_BIGVGANS)
 def test_every_published_bigvgan_config_has_the_published_number_of_weights(name):
     pytest.importorskip("bigvgan")
-    family = family_of("bigvgan", DATA)
-    network = family.network(family.network_config(PUBLISHED_BIGVGANS[name]))
+    family, config = family_of("bigvgan", DATA), PUBLISHED_BIGVGANS[name]
+    network = family.network(family.network_config(config), family.mel_space(config))
     millions = sum(weights.numel() for weights in network.parameters()) / 1e6
     published = 14 if "base" in name else 122 if "512x" in name else 112  # whole millions in NVIDIA's own table
     assert abs(millions - published) < 1.0
@@ -283,6 +283,15 @@ def test_saved_and_loaded_again_it_makes_the_same_wave_from_safetensors_alone(tm
         assert torch.equal(again(mel), vocoder(mel))
         names = sorted(path.name for path in (tmp_path / "saved" / name).iterdir())
         assert names == ["card.md", "config.json", "model.safetensors"]
+
+
+def test_a_vocos_saved_when_the_network_kept_its_own_framing_loads_and_sounds_the_same(tmp_path):
+    vocoder = load_vocoder(DATA / "vocos" / "center")
+    vocoder.save_pretrained(tmp_path)
+    older = {**vocoder.facts.network, "n_fft": 256, "padding": "center"}
+    makers.edit_config(tmp_path, network=older)
+    mel = noise(1, 20, 9)
+    assert torch.equal(load_vocoder(tmp_path)(mel), vocoder(mel))
 
 
 def test_a_batch_is_its_items_and_no_gradient_or_random_state_is_touched(tmp_path):

@@ -1,5 +1,6 @@
 """The neural vocoder: its inverse transform is exact, its first guess is near, its shapes and weights keep."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,18 @@ def test_griffin_lim_and_the_bundled_vocoder_sound_as_before_there_were_other_sp
     # 0 on the machine that saved them; other FFTs round otherwise, and the projections carry that on
     np.testing.assert_allclose(bundled(mel).numpy(), saved["vocos"], atol=1e-4)
     np.testing.assert_allclose(GriffinLim(MelSpec(), num_iterations=4)(mel).numpy(), saved["griffin_lim"], atol=1e-3)
+
+
+def test_every_field_of_the_mel_space_is_a_key_of_the_saved_config_and_a_strange_one_is_refused(tmp_path):
+    spec = MelSpec(n_fft=256, hop_length=64, num_mels=20, log_floor=1e-7, power_offset=1e-9, logarithm="log10")
+    Vocos(**spec.to_dict(), width=16, hidden=32, depth=1).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert {name: saved[name] for name in spec.to_dict()} == spec.to_dict()
+    assert saved["depth"] == 1
+    with pytest.raises(TypeError, match="logaritm"):
+        Vocos(logaritm="ln")
+    with pytest.raises(TypeError):
+        Vocos(24000)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from clipsonic.seeding import numpy_rng
 from clipsonic.soundstage.judge import Judge, JudgeConfig, load_judge
 from clipsonic.soundstage.kinds import KINDS
 from clipsonic.soundstage.scene import Scene, draw_scene
+from clipsonic.specs import MelSpec
 
 RATE_HZ = 16000
 
@@ -45,6 +46,14 @@ def test_the_verdict_does_not_depend_on_the_level(judge: Judge, waves: np.ndarra
     plain, louder = judge.verdicts(waves), judge.verdicts(waves * np.float32(gain))
     # float32 rounding of the scaled samples; 3e-7 measured
     np.testing.assert_allclose(louder.probabilities, plain.probabilities, atol=5e-6)
+
+
+def test_the_picture_spans_the_same_decibels_whatever_the_logarithm(waves: np.ndarray) -> None:
+    sounds = torch.from_numpy(waves)
+    natural, decimal = (
+        Judge(JudgeConfig(mel=MelSpec(logarithm=logarithm))).picture(sounds) for logarithm in ("ln", "log10")
+    )
+    torch.testing.assert_close(decimal, natural, atol=1e-5, rtol=0)  # float32 logarithms
 
 
 def test_a_batch_gives_what_its_items_give_alone(judge: Judge, waves: np.ndarray) -> None:

@@ -61,6 +61,44 @@ def test_silence_has_a_finite_loss_and_gradient() -> None:
     assert torch.isfinite(made.grad).all()  # type: ignore[arg-type]
 
 
+def in_either_logarithm() -> list[Vocos]:
+    """The same network in two mel spaces that differ in nothing but the logarithm."""
+    made = []
+    for logarithm in ("ln", "log10"):
+        torch.manual_seed(0)
+        made.append(Vocos(**SMALL, logarithm=logarithm).eval())
+    return made
+
+
+def test_the_mel_loss_of_two_waves_does_not_depend_on_the_logarithm() -> None:
+    wave = 0.1 * torch.randn(2, 8000, generator=torch_generator(0, "test.vocoder"))
+    wave[:, 4000:] *= 1e-4  # 80 dB lower: not heard
+    made = wave * torch.cat([torch.full((4000,), 1.1), torch.full((4000,), 2.0)])
+    losses = []
+    for vocoder in in_either_logarithm():
+        log_mel = LogMel(vocoder.spec)
+        losses.append(float(mel_loss(log_mel, made, log_mel(wave))))
+    assert losses[0] > 0.01
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)  # float32 logarithms
+
+
+def test_the_figures_of_a_vocoder_do_not_depend_on_the_logarithm() -> None:
+    natural, decimal = (measure_vocoder(vocoder, tones(2)) for vocoder in in_either_logarithm())
+    for name in ("mel_db", "mel_db_griffin_lim", "lsd_db", "lsd_db_floor"):
+        assert decimal[name] == pytest.approx(natural[name], rel=0.01)  # Griffin-Lim carries float32 rounding on
+
+
+@pytest.mark.parametrize("padding", ["same", "center"])
+def test_a_crop_is_of_whole_columns_and_never_longer_than_the_shortest_sound_kept(padding: str) -> None:
+    shape = {"n_fft": 1000, "hop_length": 500, "num_mels": 20, "width": 8, "hidden": 8, "depth": 1}
+    shortest = round(0.3 * 16000)  # 9.6 hops
+    bank = Bank("corpus", [sound[:shortest] for sound in tones(2)], [])
+    run = VocoderTrainer(Vocos(**shape, padding=padding), [bank], VocoderSettings(**{**SETTINGS, "num_steps": 1}), {})
+    assert run.num_samples == 9 * 500
+    waves = next(batches(run.banks, 2, run.num_samples, 0))
+    assert run.vocoder.wave(run.log_mel(waves)).shape == waves.shape
+
+
 def test_doubling_the_amplitude_is_a_log_spectral_distance_of_6_db() -> None:
     wave = 0.1 * torch.randn(1, 8000, generator=torch_generator(0, "test.vocoder"))
     assert log_spectral_distance_db(2 * wave, wave, small().spec) == pytest.approx(6.02, abs=0.01)
