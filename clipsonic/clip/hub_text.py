@@ -18,6 +18,8 @@ TEXT_MODELS = ("bert", "roberta", "xlm-roberta", "mt5", "m2m_100")
 """Kinds of text towers that open_clip knows how to use."""
 _MAY_RUN = ("auto_map", "attn_implementation", "experts_implementation", "quantization_config")
 """Parts of names in a tower's config by which transformers would load code, or packages, that its author chose."""
+_OWN_WAYS = (None, False, True, "eager", "sdpa")
+"""What may stand there: nothing, a note of the writer's, or torch's own attention."""
 
 
 class HubTokenizer:
@@ -86,7 +88,8 @@ def check_text_model(name: str) -> None:
         raise CheckpointError(
             f"text model {name} is of type {kind!r}: only {', '.join(TEXT_MODELS)} are loaded, give another CLIP"
         )
-    if unsafe := [key for key in config if any(part in key for part in _MAY_RUN)]:
+    wanted = {key: value for key, value in config.items() if any(part in key for part in _MAY_RUN)}
+    if unsafe := [key for key, value in wanted.items() if value not in _OWN_WAYS]:
         raise CheckpointError(
             f"text model {name} has {unsafe[0]} in its config, by which code of its author's choice would run: "
             "give another CLIP"

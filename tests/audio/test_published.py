@@ -15,6 +15,7 @@ from clipsonic.audio.published import PublishedVocoder
 from clipsonic.audio.spaces import MEL_SPACES, name_of_space
 from clipsonic.audio.weights import resolved
 from clipsonic.errors import CheckpointError, SpecError, UsageError
+from clipsonic.settings import taken
 
 DATA = Path(__file__).parent / "data"
 PUBLISHED_BIGVGANS = json.loads((DATA / "bigvgan_configs.json").read_text())
@@ -283,6 +284,36 @@ def test_saved_and_loaded_again_it_makes_the_same_wave_from_safetensors_alone(tm
         assert torch.equal(again(mel), vocoder(mel))
         names = sorted(path.name for path in (tmp_path / "saved" / name).iterdir())
         assert names == ["card.md", "config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED_BIGVGANS))
+def test_every_published_bigvgan_config_passes_the_list_of_settings(name):
+    family = family_of("bigvgan", DATA)
+    shape = family.network_config(PUBLISHED_BIGVGANS[name])
+    assert taken(shape, family.SETTINGS, name) == shape
+
+
+STRANGE = {
+    "kernels of somebody": ("hifigan", {"attn_implementation": "owner/kernels"}),
+    "a map to code": ("hifigan", {"auto_map": {"AutoModel": "strange.Strange"}}),
+    "a compiler": ("bigvgan", {"use_cuda_kernel": True}),
+    "a value of another kind": ("hifigan", {"upsample_rates": [5, 4, 2, 2, "2"]}),
+    "a setting of ours": ("vocos", {"surprise": 1}),
+}
+
+
+@pytest.mark.parametrize("change", STRANGE)
+def test_a_converted_vocoder_hands_a_library_only_what_is_listed(change, tmp_path):
+    name, values = STRANGE[change]
+    source = DATA / "vocos" / "same" if name == "vocos" else tmp_path / "source"
+    if name != "vocos":
+        {"hifigan": makers.make_hifigan, "bigvgan": makers.make_bigvgan}[name](source)
+    load_vocoder(source).save_pretrained(tmp_path / "saved")
+    network = json.loads((tmp_path / "saved" / "config.json").read_text())["network"]
+    makers.edit_config(tmp_path / "saved", network={**network, **values})
+    key = next(iter(values))
+    with pytest.raises(CheckpointError, match=rf"the network of vocoder .*(not known \({key} = |has {key} = )"):
+        load_vocoder(tmp_path / "saved")
 
 
 def test_a_batch_is_its_items_and_no_gradient_or_random_state_is_touched(tmp_path):
