@@ -1,12 +1,17 @@
 """Files written whole: temporary name in the same folder, fsync, rename.
 
-Guarantee: a reader, or a run that was killed, finds the old file or the new one, never a part. Price: one fsync.
+Guarantee: a reader, or a run that was killed, finds the old file or the new one, never a part; the temporary file is
+made new under a name that nobody can foresee, so what somebody has laid there (a link elsewhere) is never written
+through. Price: one fsync.
 """
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +19,15 @@ from typing import Any
 
 TEMPORARY_SUFFIX = ".tmp"
 """What a killed run leaves behind ends with this and begins with a dot."""
+_RANDOM_BYTES = 8
+_LONGEST_STEM = 100  # bytes of the target's name; file systems allow 255 in all
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it takes the name `path` when the block ends well and is removed otherwise."""
+    """An empty file to write to; it takes the name `path` when the block ends well and is removed otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = new_temporary(path)
     try:
         with naming(path):
             yield temporary
@@ -28,6 +35,28 @@ def whole_file(path: Path) -> Iterator[Path]:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def new_temporary(path: Path) -> Path:
+    """An empty file beside `path`, made here and now: never one that is there, nor what a link points to."""
+    while True:
+        temporary = path.with_name(f".{_stem(path)}.{secrets.token_hex(_RANDOM_BYTES)}{TEMPORARY_SUFFIX}")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            return temporary
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what killed runs left of `path`; nobody may be writing it."""
+    begin = f".{_stem(path)}."
+    for left in path.parent.glob(f"{glob.escape(begin)}*{TEMPORARY_SUFFIX}"):
+        if "." not in left.name.removeprefix(begin).removesuffix(TEMPORARY_SUFFIX):  # else of a longer name
+            left.unlink(missing_ok=True)
+
+
+def _stem(path: Path) -> str:
+    """The beginning of a file's name, short enough that more can be added."""
+    return os.fsencode(path.name)[:_LONGEST_STEM].decode(errors="ignore")
 
 
 @contextmanager

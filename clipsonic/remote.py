@@ -18,6 +18,7 @@ from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from clipsonic.errors import ClipsonicError, UsageError
+from clipsonic.names import plain_name
 
 PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "http": "aiohttp", "https": "aiohttp"}
 """What can be read, and the package that fsspec needs for it."""
@@ -68,9 +69,10 @@ def list_files(url: str) -> list[tuple[str, str]]:
 
 
 def name_of(url: str) -> str:
-    """The last part of an address without escapes; a query, which may be a secret or an id, becomes a short hash."""
+    """The last part of an address without escapes, a plain name whatever they hide; a query, which may be a secret or
+    an id, becomes a short hash."""
     parts = urlsplit(url)
-    name = unquote(parts.path.rstrip("/").rpartition("/")[2]) or "root"
+    name = plain_name(unquote(parts.path.rstrip("/").rpartition("/")[2]) or "root")
     return f"{name}~{blake2b(parts.query.encode(), digest_size=4).hexdigest()}" if parts.query else name
 
 

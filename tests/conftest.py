@@ -13,7 +13,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "audio"))  # makers_published
+sys.path[:0] = [str(Path(__file__).resolve().parent / folder) for folder in ("audio", ".")]  # makers_*
 
 SHARED_MEDIA = Path(__file__).resolve().parents[2] / "shared" / "media"
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from clipsonic.audio.hifigan import hifigan_style_space
 from clipsonic.audio.weights import State
 from clipsonic.errors import UsageError
+from clipsonic.settings import WHOLE, YES_NO, Kind, list_of, one_of
 from clipsonic.specs import MelSpec
 
 NAME = "bigvgan"
@@ -23,18 +24,20 @@ CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("model.safetensors", "bigvgan_generator.pt", "g_*")
 INSIDE = "generator"
 
-_KEYS = (
-    "resblock",
-    "num_mels",
-    "upsample_initial_channel",
-    "upsample_rates",
-    "upsample_kernel_sizes",
-    "resblock_kernel_sizes",
-    "resblock_dilation_sizes",
-    "activation",
-    "snake_logscale",
-)
 _OPTIONAL = {"use_bias_at_final": True, "use_tanh_at_final": True}
+SETTINGS: dict[str, Kind] = {
+    "resblock": one_of("1", "2"),
+    "num_mels": WHOLE,
+    "upsample_initial_channel": WHOLE,
+    "upsample_rates": list_of(WHOLE),
+    "upsample_kernel_sizes": list_of(WHOLE),
+    "resblock_kernel_sizes": list_of(WHOLE),
+    "resblock_dilation_sizes": list_of(list_of(WHOLE)),
+    "activation": one_of("snake", "snakebeta"),
+    "snake_logscale": YES_NO,
+    **dict.fromkeys(_OPTIONAL, YES_NO),
+}
+"""All that the package may be told: not `use_cuda_kernel`, for instance, which compiles code."""
 
 
 def recognises(config: dict[str, Any]) -> bool:
@@ -49,7 +52,7 @@ def mel_space(config: dict[str, Any]) -> MelSpec:
 
 def network_config(config: dict[str, Any]) -> dict[str, Any]:
     """The shape of the network; what training needs is left out."""
-    return {key: config[key] for key in _KEYS} | {key: config.get(key, value) for key, value in _OPTIONAL.items()}
+    return {key: config.get(key, _OPTIONAL[key]) if key in _OPTIONAL else config[key] for key in SETTINGS}
 
 
 def geometry(network_config: dict[str, Any]) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from clipsonic.audio.spaces import MEL_SPACES
 from clipsonic.audio.weights import State
 from clipsonic.errors import CheckpointError, UsageError
+from clipsonic.settings import NUMBER, WHOLE, YES_NO, Kind, list_of
 from clipsonic.specs import MelSpec
 
 NAME = "hifigan"
@@ -25,13 +26,20 @@ CONFIG_FILE = "config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "g_*", "generator*")
 INSIDE = "generator"
 
-_KEYS = (
-    "upsample_initial_channel",
-    "upsample_rates",
-    "upsample_kernel_sizes",
-    "resblock_kernel_sizes",
-    "resblock_dilation_sizes",
-)
+_SHAPE: dict[str, Kind] = {
+    "upsample_initial_channel": WHOLE,
+    "upsample_rates": list_of(WHOLE),
+    "upsample_kernel_sizes": list_of(WHOLE),
+    "resblock_kernel_sizes": list_of(WHOLE),
+    "resblock_dilation_sizes": list_of(list_of(WHOLE)),
+}
+SETTINGS: dict[str, Kind] = {
+    **_SHAPE,
+    "model_in_dim": WHOLE,
+    "leaky_relu_slope": NUMBER,
+    "normalize_before": YES_NO,
+}
+"""All that transformers may be told: nothing by which it would load code or kernels of somebody's choice."""
 _SPACES_BY_SHAPE = {(16000, 160, 64): "audioldm", (16000, 256, 80): "speecht5"}
 """A transformers config tells rate, hop and mels and nothing else of the space; these two are published."""
 _ORIGINAL_OFFSET = 1e-9
@@ -92,13 +100,12 @@ def network_config(config: dict[str, Any]) -> dict[str, Any]:
     Raises:
         CheckpointError: residual blocks of the original's second kind.
     """
-    kept = {key: config[key] for key in _KEYS}
+    kept = {key: config[key] for key in _SHAPE}
     if _is_original(config):
         if str(config["resblock"]) != "1":
             raise CheckpointError(f"resblock {config['resblock']!r} is not supported: bring a vocoder of resblock '1'")
         return {**kept, "model_in_dim": config["num_mels"], "leaky_relu_slope": 0.1, "normalize_before": False}
-    named = ("model_in_dim", "leaky_relu_slope", "normalize_before")
-    return {**kept, **{key: config[key] for key in named}}
+    return {key: config[key] for key in SETTINGS}
 
 
 def geometry(network_config: dict[str, Any]) -> tuple[int, int]:

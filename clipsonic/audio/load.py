@@ -2,7 +2,8 @@
 
 Guarantee: what loads is a vocoder of ours, of this command's conversion, or of a publisher's own layout (BigVGAN,
 HiFi-GAN in transformers' or the original's, Vocos), with exactly the keys and shapes that its config asks for; no code
-of a file runs and no class is imported by a name that a file gives. Price: weights are read whole before they are used.
+of a file runs, no class is imported by a name that a file gives, no setting reaches a library that is not listed.
+Price: weights are read whole before they are used.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from clipsonic.audio.vocoder import Vocoder
 from clipsonic.audio.vocos import Vocos
 from clipsonic.audio.weights import check_keys, load_strictly, read_state, resolved, shapes_of
 from clipsonic.errors import CheckpointError, SpecError, UsageError
+from clipsonic.settings import arguments_of, taken
 from clipsonic.specs import MelSpec
 
 FAMILIES = {
@@ -82,7 +84,7 @@ def load_vocoder(folder: Path) -> Vocoder:
         folder = folder / _PART
     config = read_config(folder)
     if config.get("_class_name") == "Vocos":
-        return _load_own(folder)
+        return load_own(folder)
     return load_published(folder, config)
 
 
@@ -119,8 +121,15 @@ def _read_yaml(text: str) -> Any:
         raise ValueError(_first_line(error)) from None
 
 
-def _load_own(folder: Path) -> Vocos:
-    """What `clipsonic train-vocoder` wrote."""
+def load_own(folder: Path) -> Vocos:
+    """What `clipsonic train-vocoder` wrote.
+
+    Raises:
+        CheckpointError: damaged, or with settings or weights that are not a Vocos's.
+    """
+    taken(read_config(folder), arguments_of(Vocos), folder / CONFIG_FILE)
+    if lists := sorted(folder.glob("*.index*.json")):
+        raise CheckpointError(f"vocoder {folder} has its weights in several files ({lists[0].name}): bring it as one")
     try:
         vocoder = Vocos.from_pretrained(str(folder), torch_dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
@@ -145,6 +154,7 @@ def load_published(folder: Path, config: dict[str, Any]) -> PublishedVocoder:
         facts = _believed(
             lambda: Published(family.NAME, family.mel_space(config), family.network_config(config)), where
         )
+    taken(facts.network, family.SETTINGS, f"the network of vocoder {folder}")
     if (found := _believed(lambda: family.geometry(facts.network), where)) != (
         facts.spec.hop_length,
         facts.spec.num_mels,

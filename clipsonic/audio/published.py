@@ -17,6 +17,7 @@ from clipsonic.audio.spaces import describe
 from clipsonic.audio.weights import State
 from clipsonic.errors import SpecError
 from clipsonic.files import write_json, write_whole
+from clipsonic.settings import Kind
 from clipsonic.specs import MelSpec
 
 CONFIG_FILE = "config.json"
@@ -31,6 +32,7 @@ class Family(Protocol):
     CONFIG_FILE: str
     WEIGHT_FILES: tuple[str, ...]
     INSIDE: str | None
+    SETTINGS: dict[str, Kind]
 
     def recognises(self, config: dict[str, Any]) -> bool:
         """Whether a publisher's config is of this family."""

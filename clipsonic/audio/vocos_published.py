@@ -18,12 +18,17 @@ from clipsonic.audio.mel import mel_filterbank
 from clipsonic.audio.vocos import ConvNeXtBlock
 from clipsonic.audio.weights import State
 from clipsonic.errors import CheckpointError
+from clipsonic.settings import WHOLE, Kind, one_of
 from clipsonic.specs import MelSpec
 
 NAME = "vocos"
 CONFIG_FILE = "config.yaml"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 INSIDE = None
+SETTINGS: dict[str, Kind] = {
+    **dict.fromkeys(("num_mels", "width", "hidden", "depth", "n_fft", "hop_length"), WHOLE),
+    "padding": one_of("same", "center"),
+}
 
 _EPSILON = 1e-6
 _LARGEST_MAGNITUDE = 100.0

@@ -1,7 +1,8 @@
 """The door to open_clip: builds its architectures, reads its checkpoints, and names what cannot be had.
 
 Guarantee: what loads is complete (strict keys and shapes), has the activation its weights were trained with, and
-carries a fingerprint of its content. Price: importing open_clip takes 2 to 4 seconds, so import this module late.
+carries a fingerprint of its content; a config reaches a library only after every setting in it is known, so no code of
+a model's author runs. Price: importing open_clip takes 2 to 4 seconds, so import this module late.
 
 Quirks of open_clip 2.32 hidden here: `create_model("ViT-L-14", "openai")` keeps GELU although these weights were
 trained with QuickGELU, and only warns; `load_checkpoint` resizes positional embeddings of another size silently;
@@ -26,7 +27,7 @@ from open_clip.convert import convert_state_dict
 from open_clip.factory import load_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
-from open_clip.tokenizer import SimpleTokenizer, default_bpe
+from open_clip.tokenizer import SimpleTokenizer, default_bpe, get_clean_fn
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
 from PIL import Image
 from safetensors import SafetensorError
@@ -34,6 +35,8 @@ from torchvision.transforms import Compose
 
 from clipsonic.clip.embedder import CARD_FILE, CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE, ClipEmbedder
 from clipsonic.clip.hub import PICKLED_FILE, PREFIX, check_resolves, hub_folder
+from clipsonic.clip.hub_text import HubTokenizer, check_text_model
+from clipsonic.clip.model_config import check_config, check_model
 from clipsonic.clip.weights import load_strictly, read_weights
 from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.resources import bundled_path
@@ -74,6 +77,7 @@ def new_clip(recipe: dict[str, Any], merges: bytes) -> ClipEmbedder:
 
     Weights come from torch's current random state; fork and seed it around this call.
     """
+    check_config(recipe, "the recipe")
     model_cfg = json.loads(json.dumps(recipe["model_cfg"]))
     model_cfg["text_cfg"]["vocab_size"] = _own_tokenizer(merges, 1).vocab_size
     preprocess = merge_preprocess_dict(PreprocessCfg(), recipe["preprocess_cfg"])
@@ -159,6 +163,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config["model_cfg"]["embed_dim"], config["preprocess_cfg"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}): it must hold model_cfg and preprocess_cfg") from None
+    check_config(config, path)
     return config
 
 
@@ -265,15 +270,17 @@ def _download(architecture: str, tag: str, facts: dict[str, Any]) -> str:
 
 
 def _build(model_cfg: dict[str, Any], architecture: str) -> torch.nn.Module:
-    """The network, its weights drawn from torch's current random state."""
+    """The network, its weights drawn from torch's current random state; nothing is downloaded but a text's config."""
+    check_model(model_cfg, architecture)
     arguments = json.loads(json.dumps(model_cfg))
     custom_text = arguments.pop("custom_text", False) or "hf_model_name" in arguments["text_cfg"]
-    if "hf_model_name" in arguments["text_cfg"]:
-        arguments["text_cfg"]["hf_model_pretrained"] = False
+    arguments["vision_cfg"]["timm_model_pretrained"] = arguments["text_cfg"]["hf_model_pretrained"] = False
+    if name := arguments["text_cfg"].get("hf_model_name"):
+        check_text_model(name)
     try:
         model: torch.nn.Module = (open_clip.CustomTextCLIP if custom_text else open_clip.CLIP)(**arguments)
         return model.float()
-    except (TypeError, ValueError, AssertionError, KeyError, RuntimeError) as error:
+    except (TypeError, ValueError, AssertionError, KeyError, RuntimeError, OSError, AttributeError) as error:
         raise CheckpointError(
             f"{architecture} cannot be built from its model_cfg ({error}): correct the config"
         ) from None
@@ -302,12 +309,14 @@ def _tokenizer(config: dict[str, Any], merges: bytes | None) -> Any:
                 f"{text_cfg['vocab_size']}: bring the merge list it was trained with"
             )
         return tokenizer
-    if config["architecture"] in open_clip.list_models():
-        return open_clip.get_tokenizer(config["architecture"])
+    if (known := open_clip.get_model_config(config["architecture"])) is not None:
+        text_cfg = known["text_cfg"]
     if name := text_cfg.get("hf_tokenizer_name"):
-        return open_clip.tokenizer.HFTokenizer(
-            name, context_length=context_length, **text_cfg.get("tokenizer_kwargs") or {}
-        )
+        given = dict(text_cfg.get("tokenizer_kwargs") or {})
+        clean = get_clean_fn(given.pop("clean", "whitespace"))
+        return HubTokenizer(name, text_cfg.get("context_length", 77), clean, **given)
+    if known is not None:
+        return open_clip.get_tokenizer(config["architecture"])
     return SimpleTokenizer(context_length=context_length)
 
 

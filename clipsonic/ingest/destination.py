@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from clipsonic import remote
 from clipsonic.errors import UsageError
+from clipsonic.names import is_plain_name
 from clipsonic.shards.writer import INDEX_NAME
 
 STATE_FOLDER = "ingest"
@@ -76,9 +77,8 @@ class BucketDestination:
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.name, self.folder = url.rstrip("/"), url, folder
         self._sizes = remote.sizes_below(self.url)  # of the run that decides what is done; those who build need none
-        states = [name for name in self._sizes if name.startswith(f"{STATE_FOLDER}/") and name.endswith(".json")]
-        for name in states:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / STATE_FOLDER).mkdir(parents=True, exist_ok=True)
+        for name in filter(_is_state, self._sizes):
             remote.get(f"{self.url}/{name}", folder / name)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -97,6 +97,12 @@ class BucketDestination:
         remote.put(self.folder / name, f"{self.url}/{name}")
         if not keep:
             (self.folder / name).unlink()
+
+
+def _is_state(name: str) -> bool:
+    """Whether a file of the store is one that ingest keeps below its state folder; a bucket may hold any name."""
+    where, _, file = name.partition("/")
+    return where == STATE_FOLDER and is_plain_name(file) and file.endswith(".json")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from clipsonic.errors import CorpusError, UsageError
 from clipsonic.files import TEMPORARY_SUFFIX, write_whole
 from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination
 from clipsonic.ingest.segments import Job
+from clipsonic.names import is_plain_name
 
 _FORMAT_VERSION = 1
 
@@ -72,6 +73,8 @@ class Plan:
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             sizes = {shard["name"]: shard["bytes"] for shard in result["shards"]}
+            if not all(map(is_plain_name, sizes)):
+                return None
         except (ValueError, KeyError, TypeError):
             return None  # damaged: the unit is built again
         return result if all(self._size_of(name) == size for name, size in sizes.items()) else None

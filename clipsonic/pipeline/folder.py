@@ -1,13 +1,12 @@
 """A pipeline on disk and what must go together in it: found, checked before it is believed, written whole.
 
-Guarantee: a folder that passes has exactly the weights its config asks for, names no class but ours and diffusers'
-schedulers, and is never unpickled. A folder is built beside its place and moved in, `model_index.json` last. Price:
-the headers of the weight files are read twice.
+Guarantee: a folder that passes has exactly the weights its config asks for, names no class or setting but those listed
+in `components`, and is never unpickled. A folder is built beside its place and moved in, `model_index.json` last.
+Price: the headers of the weight files are read twice.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import shutil
@@ -22,14 +21,15 @@ from safetensors import SafetensorError, safe_open
 from clipsonic.clip.embedder import CONFIG_FILE as CLIP_CONFIG
 from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError
 from clipsonic.files import flush
+from clipsonic.pipeline.components import INDEX_FILE, check_components
 from clipsonic.prior.adapter import CONFIG_FILE as PRIOR_CONFIG
 from clipsonic.resources import bundled_path, bundled_root
 from clipsonic.specs import MelSpec, SegmentSpec
 
-INDEX_FILE = "model_index.json"
 CARD_FILE = "card.md"
 HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
-_DENOISERS = {"DiT1D": "clipsonic.models.dit", "MelUNet": "clipsonic.models.unet"}
+NEVER_ASKED = ("trust_remote_code", "custom_pipeline")
+"""Arguments of diffusers by which code that lies beside a model would run."""
 _NEVER = ["*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"]
 _PART_CONFIGS = {"clip": CLIP_CONFIG, "prior": PRIOR_CONFIG}
 _VOCODER_CONFIG = "config.json"
@@ -61,32 +61,21 @@ def find_pipeline(name: str | Path, hub_options: dict[str, Any]) -> Path:
 
 
 def check_index(folder: Path) -> None:
-    """Refuse a folder that is no pipeline of ours, and import the denoiser's module, which diffusers will not do.
+    """Refuse a folder that is no pipeline of ours.
 
     Raises:
-        CheckpointError: a missing or damaged index, an unknown class, or no weights.
+        CheckpointError: a missing or damaged index, a class or setting that is not known, or no weights.
     """
     path = folder / INDEX_FILE
     if not path.is_file():
         raise CheckpointError(
             f"{folder} is no pipeline folder: {INDEX_FILE} is missing, give what `clipsonic train` wrote"
         )
-    try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-        module, denoiser = index["denoiser"]
-        library, scheduler = index["scheduler"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({first_line(error)}): bring the file again") from None
-    if _DENOISERS.get(denoiser) != module or library != "diffusers" or not scheduler.endswith("Scheduler"):
-        raise CheckpointError(
-            f"{path} names the classes {module}.{denoiser} and {library}.{scheduler}: "
-            f"only {' or '.join(_DENOISERS)} with a scheduler of diffusers are loaded"
-        )
+    check_components(folder)
     if not any((folder / "denoiser").glob("*.safetensors")):
         raise CheckpointError(
             f"{folder}/denoiser holds no .safetensors weights: the folder is incomplete, bring it again"
         )
-    importlib.import_module(module)
 
 
 def check_weights(network: Any, folder: Path, variant: str | None = None) -> None:

@@ -20,6 +20,7 @@ from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.errors import SpecError, UsageError
 from clipsonic.pipeline import folder as saved
+from clipsonic.pipeline.components import INDEX_FILE
 from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.prior.closer_names import CHOICES, unknown
@@ -196,7 +197,7 @@ class WithParts:
     def _part(self, name: str) -> Path | None:
         """Where a part lies: in the pipeline's folder, else as a CLIP named by its folder, else bundled."""
         folder = self._folder or Path(self.config.get("_name_or_path") or "")  # plain diffusers tells it so
-        if (folder / saved.INDEX_FILE).is_file() and (folder / name).is_dir():
+        if (folder / INDEX_FILE).is_file() and (folder / name).is_dir():
             return folder / name
         if name == "vocoder":
             return saved.vocoder_of_space(self.segment.mel)

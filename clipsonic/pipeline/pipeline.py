@@ -207,14 +207,16 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
         """Load `tiny`, a folder or a hub id; other arguments as in diffusers.
 
         Raises:
-            UsageError: no such model.
+            UsageError: no such model, or an argument that would have code of a folder run.
             CheckpointError: a folder that is incomplete, damaged, or has other weights than its config says.
         """
+        if asked_for := [name for name in saved.NEVER_ASKED if kwargs.get(name)]:
+            raise UsageError(f"{asked_for[0]} is not possible: no code of a model's folder is run, leave it out")
         hub_options = {name: kwargs.pop(name) for name in saved.HUB_OPTIONS if name in kwargs}
         folder = saved.find_pipeline(pretrained_model_name_or_path, hub_options)
         saved.check_index(folder)
         try:
-            pipeline = super().from_pretrained(str(folder), **{"use_safetensors": True, **kwargs})
+            pipeline = super().from_pretrained(str(folder), **{**kwargs, "use_safetensors": True})
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise CheckpointError(
                 f"pipeline folder {folder} cannot be loaded ({saved.first_line(error)}): bring it again"

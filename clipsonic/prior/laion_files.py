@@ -19,7 +19,8 @@ import torch
 from clipsonic.clip.weights import read_plain
 from clipsonic.errors import CheckpointError, SpecError
 from clipsonic.prior.dalle2 import Dalle2Core, LaionShape
-from clipsonic.prior.published import Published, read_json, taken
+from clipsonic.prior.published import Published, read_json, with_defaults
+from clipsonic.settings import ANYTHING, PLAIN, Kind
 
 CONFIG_FILE = "prior_config.json"
 _NAMES = ("ema_model", "model", "state_dict")  # of the weights in a trainer's file, the better ones first
@@ -44,6 +45,11 @@ _PRIOR = {
     "sampling_final_clamp_l2norm": False, "training_clamp_l2norm": False, "init_image_embed_l2norm": False,
     "image_embed_scale": None, "clip_adapter_overrides": None, **dict.fromkeys(_TODAY),
 }  # fmt: skip
+_NET_KINDS: dict[str, Kind] = dict.fromkeys(_NET, PLAIN)
+_PRIOR_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(_PRIOR, PLAIN),
+    **dict.fromkeys(("clip", "net", "clip_adapter_overrides"), ANYTHING),  # looked into here, or of no use
+}
 
 
 def find_laion(source: Path) -> Path | None:
@@ -61,7 +67,7 @@ def read_laion(weights: Path) -> Published:
         CheckpointError: a file that is missing, damaged, no plain weights, or of settings that are not known.
     """
     config = read_json(weights.parent / CONFIG_FILE, "the config")
-    stated = taken(config.get("prior", config), _PRIOR, weights.parent / CONFIG_FILE)
+    stated = with_defaults(config.get("prior", config), _PRIOR, _PRIOR_KINDS, weights.parent / CONFIG_FILE)
     state, notes = _weights_in(read_plain(weights))
     num_keys = len(state)
     era, why = _era(stated, state)
@@ -99,7 +105,7 @@ def _era(stated: dict[str, Any], state: dict[str, torch.Tensor]) -> tuple[str, s
 def _shape(stated: dict[str, Any], era: str, where: Path) -> LaionShape:
     if not isinstance(stated["net"], dict):
         raise CheckpointError(f"{where} does not say the prior's net: bring the publisher's config")
-    net = taken(stated["net"], _NET, where)
+    net = with_defaults(stated["net"], _NET, _NET_KINDS, where)
     kinds = {"predict_x_start": True, "predict_v": None}
     if any(bool(stated[name]) != bool(value) for name, value in kinds.items()) or net["self_cond"]:
         raise CheckpointError(f"{where} is of a prior that predicts no picture, or conditions itself: give another one")

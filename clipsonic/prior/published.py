@@ -15,6 +15,7 @@ import torch
 
 from clipsonic.errors import CheckpointError
 from clipsonic.prior.config import Shape
+from clipsonic.settings import Kind, taken
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +60,10 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
     return config
 
 
-def taken(config: Mapping[str, Any], known: Mapping[str, Any], where: Path) -> dict[str, Any]:
-    """`known` with the values of `config`; keys that begin with "_" are the publisher's own.
+def with_defaults(config: Any, defaults: Mapping[str, Any], kinds: Mapping[str, Kind], where: Path) -> dict[str, Any]:
+    """`defaults` with the values of `config`; keys that begin with "_" are the publisher's own.
 
     Raises:
-        CheckpointError: a key that is not known, since it would change the arithmetic unseen.
+        CheckpointError: a key that is not known, since it would change the arithmetic unseen, or no value of its kind.
     """
-    strange = sorted(key for key in config if key not in known and not key.startswith("_"))
-    if strange:
-        raise CheckpointError(f"{where} has settings that are not known ({', '.join(strange)}): give a known prior")
-    return {**known, **{key: value for key, value in config.items() if key in known}}
+    return {**defaults, **taken(config, kinds, where)}

@@ -15,6 +15,7 @@ from diffusers.schedulers.scheduling_unclip import UnCLIPScheduler
 from clipsonic.errors import SpecError, UsageError
 from clipsonic.prior.core import ItemNoise, Spoken, check_steps, refuse_guidance
 from clipsonic.prior.shapes import UnclipShape
+from clipsonic.settings import arguments_of, taken
 
 _STEPS, _GUIDANCE = 25, 4.0  # the defaults of both pipelines
 
@@ -62,9 +63,10 @@ class UnclipCore:
     def __init__(self, shape: UnclipShape) -> None:
         self.shape = shape
         self.width = shape.width
+        network = taken(shape.network, arguments_of(PriorTransformer), "the network of the prior")
         try:
-            self.network: Any = (OnePassTransformer if shape.scheduler is None else PriorTransformer)(**shape.network)
-            self.scheduler = None if shape.scheduler is None else UnCLIPScheduler(**shape.scheduler)
+            self.network: Any = (OnePassTransformer if shape.scheduler is None else PriorTransformer)(**network)
+            self.scheduler = None if shape.scheduler is None else _scheduler(shape.scheduler)
         except (TypeError, ValueError) as error:
             raise SpecError(f"no prior can be built of {shape} ({error}): bring the publisher's config") from None
         if self.scheduler is not None and self.scheduler.config.prediction_type != "sample":
@@ -109,6 +111,10 @@ class UnclipCore:
             return predicted
         without_NE, with_NE = predicted.chunk(2)
         return without_NE + guidance * (with_NE - without_NE)
+
+
+def _scheduler(settings: dict[str, Any]) -> Any:
+    return UnCLIPScheduler(**taken(settings, arguments_of(UnCLIPScheduler), "the scheduler of the prior"))
 
 
 def _condition(spoken: Spoken) -> dict[str, Any]:

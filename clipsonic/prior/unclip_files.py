@@ -14,8 +14,9 @@ import torch
 
 from clipsonic.clip.weights import read_plain
 from clipsonic.errors import CheckpointError
-from clipsonic.prior.published import Published, read_json, taken
+from clipsonic.prior.published import Published, read_json, with_defaults
 from clipsonic.prior.shapes import UnclipShape
+from clipsonic.settings import arguments_of
 
 _CONFIG, _SCHEDULER_CONFIG = "config.json", "scheduler_config.json"
 _WEIGHTS = (
@@ -68,12 +69,9 @@ def _is_prior(folder: Path) -> bool:
 
 def _arguments(maker: Any, path: Path) -> dict[str, Any]:
     """A class's arguments, by its defaults and a config."""
-    known = {
-        name: parameter.default
-        for name, parameter in inspect.signature(maker.__init__).parameters.items()
-        if name not in ("self", "args", "kwargs")
-    }
-    return taken(read_json(path, "the config"), known, path)
+    kinds, parameters = arguments_of(maker), inspect.signature(maker.__init__).parameters
+    defaults = {name: parameters[name].default for name in kinds}
+    return with_defaults(read_json(path, "the config"), defaults, kinds, path)
 
 
 def _one_pass_tokens(network: dict[str, Any], where: Path) -> int:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from clipsonic.files import TEMPORARY_SUFFIX, naming, whole_file
+from clipsonic.files import naming, remove_temporaries, whole_file
 
 
 class ShardCache:
@@ -50,8 +50,7 @@ class ShardCache:
         with _locked(path):
             if path.is_file():
                 return
-            for left in path.parent.glob(f".{path.name}.*{TEMPORARY_SUFFIX}"):  # by one that was killed
-                left.unlink(missing_ok=True)
+            remove_temporaries(path)  # of one that was killed
             self._make_room(num_bytes)
             with whole_file(path) as temporary:
                 fetch(temporary)
@@ -76,6 +75,6 @@ def _locked(path: Path) -> Iterator[None]:
     """Inside, no other thread or process is; a process that dies leaves it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
-    with naming(lock), lock.open("wb") as file:
+    with naming(lock), os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -17,6 +17,7 @@ from typing import Any
 
 from clipsonic.errors import UsageError
 from clipsonic.files import whole_file
+from clipsonic.names import is_plain_name
 from clipsonic.seeding import seed_for
 from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.merge import LISTS
@@ -91,7 +92,7 @@ def _check(shares: Mapping[str, float], target: Path) -> None:
         given = ", ".join(f"{name}={share:g}" for name, share in shares.items())
         raise UsageError(f"parts {given} must be two or more, with shares above 0 that sum up to 1 (these: {total:g})")
     for name in shares:
-        if name != Path(name).name or name in ("", ".", ".."):
+        if not is_plain_name(name):
             raise UsageError(f"part {name!r} must be a plain name: it becomes a folder")
         if (target / name / INDEX_NAME).exists() or (target / name).is_file():
             raise UsageError(f"--out {target} holds a corpus {name} already: give a new folder")

@@ -26,7 +26,8 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from clipsonic.errors import CorpusError, SpecError
-from clipsonic.files import TEMPORARY_SUFFIX, naming, whole_file, write_whole
+from clipsonic.files import naming, new_temporary, remove_temporaries, whole_file, write_whole
+from clipsonic.names import is_plain_name
 from clipsonic.shards.record import Record, decode_record, encode_facts, encode_record
 from clipsonic.specs import CorpusSpec
 
@@ -59,7 +60,8 @@ class ShardWriter:
 
     def __init__(self, folder: str | Path, name: str) -> None:
         self._path = Path(folder) / name
-        self._temporary = self._path.with_name(f".{name}{TEMPORARY_SUFFIX}")
+        remove_temporaries(self._path)
+        self._temporary = new_temporary(self._path)
         self._file = self._temporary.open("wb")
         self._hashing = _HashingFile(self._file)
         self._tar = tarfile.open(fileobj=self._hashing, mode="w|", format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]  # noqa: SIM115
@@ -227,7 +229,7 @@ class CorpusIndex:
                 f"{name} has corpus format {version}, this version reads {FORMAT_VERSION}: ingest it again"
             )
         for shard, _, _ in shards:
-            if shard != Path(shard).name or shard in ("", ".", ".."):
+            if not is_plain_name(shard):
                 raise CorpusError(f"{name} names a shard {shard!r} outside its folder: run ingest again")
         return index
 
@@ -261,7 +263,7 @@ def each_facts(folder: str | Path) -> Iterator[dict[str, Any]]:
     Read from `facts.jsonl.gz`; from the tars, slowly, where that file is missing.
 
     Raises:
-        CorpusError: there is no corpus, or the facts are damaged.
+        CorpusError: there is no corpus, or the facts are damaged or name a shard that is none of its index.
     """
     folder = Path(folder)
     path = folder / FACTS_NAME
@@ -272,6 +274,27 @@ def each_facts(folder: str | Path) -> Iterator[dict[str, Any]]:
         return
     try:
         with gzip.open(path, "rb") as lines:
-            yield from map(json.loads, lines)
+            yield from _checked_facts(map(json.loads, lines), _shards_of(folder), path)
     except (OSError, EOFError, ValueError) as error:
         raise CorpusError(f"{path} is damaged ({error}): delete it, it is rebuilt from the shards") from None
+
+
+def _shards_of(folder: Path) -> set[str] | None:
+    """The names of the shards of its index; None where there is no index yet."""
+    path = folder / INDEX_NAME
+    if not path.is_file():
+        return None
+    return {str(shard["name"]) for shard in CorpusIndex.parse(path.read_bytes(), str(path)).shards}
+
+
+def _checked_facts(items: Iterable[Any], shards: set[str] | None, path: Path) -> Iterator[dict[str, Any]]:
+    for item in items:
+        if not isinstance(item, dict) or not isinstance(item.get("key"), str):
+            raise ValueError(f"a line has no key: {item!r:.80}")
+        shard = item.get("shard")
+        if not is_plain_name(shard) or (shards is not None and shard not in shards):
+            raise CorpusError(
+                f"{path} says that record {item['key']} is in {shard!r}, which is no shard of {INDEX_NAME}: delete the "
+                "facts, they are rebuilt from the shards"
+            )
+        yield item

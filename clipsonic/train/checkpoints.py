@@ -114,6 +114,7 @@ class Saver(StepCallback):
 def _link(path: Path, other: Path) -> None:
     """A second name for a file, or a copy of it where the file system has no such names."""
     try:
+        other.unlink(missing_ok=True)
         os.link(path, other)
     except OSError:
         shutil.copyfile(path, other)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from clipsonic.audio.load import find_vocoder, load_vocoder
+from clipsonic.audio.load import find_vocoder, load_own, load_vocoder
 from clipsonic.audio.spaces import describe
 from clipsonic.audio.vocos import Vocos
 from clipsonic.errors import UsageError
@@ -80,7 +80,7 @@ def _facts_of(vocoder: Vocos) -> dict[str, Any]:
 
 def measure_saved(folder: Path, banks: list[Bank]) -> dict[str, dict[str, float]]:
     """Figures of the weights as they lie on disk, per bank that holds sounds back."""
-    vocoder: Vocos = Vocos.from_pretrained(str(folder), torch_dtype=torch.float32).eval()
+    vocoder = load_own(folder)
     return {bank.name: measure_vocoder(vocoder, bank.val) for bank in banks if bank.val}
 
 

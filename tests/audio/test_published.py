@@ -15,6 +15,7 @@ from clipsonic.audio.published import PublishedVocoder
 from clipsonic.audio.spaces import MEL_SPACES, name_of_space
 from clipsonic.audio.weights import resolved
 from clipsonic.errors import CheckpointError, SpecError, UsageError
+from clipsonic.settings import taken
 
 DATA = Path(__file__).parent / "data"
 PUBLISHED_BIGVGANS = json.loads((DATA / "bigvgan_configs.json").read_text())
@@ -292,6 +293,36 @@ def test_a_vocos_saved_when_the_network_kept_its_own_framing_loads_and_sounds_th
     makers.edit_config(tmp_path, network=older)
     mel = noise(1, 20, 9)
     assert torch.equal(load_vocoder(tmp_path)(mel), vocoder(mel))
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED_BIGVGANS))
+def test_every_published_bigvgan_config_passes_the_list_of_settings(name):
+    family = family_of("bigvgan", DATA)
+    shape = family.network_config(PUBLISHED_BIGVGANS[name])
+    assert taken(shape, family.SETTINGS, name) == shape
+
+
+STRANGE = {
+    "kernels of somebody": ("hifigan", {"attn_implementation": "owner/kernels"}),
+    "a map to code": ("hifigan", {"auto_map": {"AutoModel": "strange.Strange"}}),
+    "a compiler": ("bigvgan", {"use_cuda_kernel": True}),
+    "a value of another kind": ("hifigan", {"upsample_rates": [5, 4, 2, 2, "2"]}),
+    "a setting of ours": ("vocos", {"surprise": 1}),
+}
+
+
+@pytest.mark.parametrize("change", STRANGE)
+def test_a_converted_vocoder_hands_a_library_only_what_is_listed(change, tmp_path):
+    name, values = STRANGE[change]
+    source = DATA / "vocos" / "same" if name == "vocos" else tmp_path / "source"
+    if name != "vocos":
+        {"hifigan": makers.make_hifigan, "bigvgan": makers.make_bigvgan}[name](source)
+    load_vocoder(source).save_pretrained(tmp_path / "saved")
+    network = json.loads((tmp_path / "saved" / "config.json").read_text())["network"]
+    makers.edit_config(tmp_path / "saved", network={**network, **values})
+    key = next(iter(values))
+    with pytest.raises(CheckpointError, match=rf"the network of vocoder .*(not known \({key} = |has {key} = )"):
+        load_vocoder(tmp_path / "saved")
 
 
 def test_a_batch_is_its_items_and_no_gradient_or_random_state_is_touched(tmp_path):

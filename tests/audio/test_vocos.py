@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from clipsonic.audio.frames import analyse
+from clipsonic.audio.load import load_vocoder
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.spaces import MEL_SPACES
 from clipsonic.audio.vocoder import GriffinLim
 from clipsonic.audio.vocos import Vocos
-from clipsonic.errors import SpecError
+from clipsonic.errors import CheckpointError, SpecError
 from clipsonic.resources import bundled_path
 from clipsonic.seeding import torch_generator
 from clipsonic.specs import MelSpec
@@ -142,3 +143,28 @@ def test_our_own_vocoder_can_be_of_a_published_space(name, tmp_path):
         for rounds in (3, 0)
     )
     assert led < 0.5 * plain  # its rounds know this space's padding, bands and logarithm
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"auto_map": {"AutoModel": "strange.Strange"}}, r"not known \(auto_map = "),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"not known \(quantization_config = "),
+        ({"width": {"a": 1}}, r"width = \{'a': 1\}, it must be a number"),
+    ],
+)
+def test_a_saved_vocoder_with_settings_that_are_not_its_own_is_refused(tmp_path, values, words):
+    small().save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **values}))
+    with pytest.raises(CheckpointError, match=words):
+        load_vocoder(tmp_path)
+
+
+def test_a_saved_vocoder_that_lists_weights_of_other_folders_is_refused(tmp_path):
+    small().save_pretrained(tmp_path / "v")
+    (tmp_path / "v" / "diffusion_pytorch_model.safetensors").rename(tmp_path / "elsewhere.safetensors")
+    listed = {"metadata": {}, "weight_map": dict.fromkeys(small().state_dict(), "../elsewhere.safetensors")}
+    (tmp_path / "v" / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(listed))
+    with pytest.raises(CheckpointError, match="has its weights in several files"):
+        load_vocoder(tmp_path / "v")

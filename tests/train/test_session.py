@@ -138,6 +138,7 @@ def test_resume_never_starts_anew_and_replaces_the_old_checkpoints(corpus: Path,
     result = train(toy(5), corpus, tmp_path, resume="never")
     assert result["steps"] == 5
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["best.ckpt", "step-00000005.ckpt"]
+    assert (tmp_path / "checkpoints" / "best.ckpt").samefile(tmp_path / "checkpoints" / "step-00000005.ckpt")
     assert max(entry["step"] for entry in read_history(tmp_path / "logs")) == 5
 
 
