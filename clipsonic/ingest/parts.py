@@ -195,9 +195,31 @@ class Turns:
         return turn
 
 
+class Lags:
+    """Tells presentation times in one stream of a clock that wraps or leaps, where they may be of another turn or part.
+
+    Args:
+        wrap: units of a turn; 0 = the clock never wraps, and all times are believed.
+        most: units; a presentation time farther from its decoding time is of another part, and is not believed.
+    """
+
+    def __init__(self, wrap: int, most: int) -> None:
+        self._wrap, self._most, self._lag = wrap, most, 0
+
+    def presented(self, pts: int, dts: int | None) -> int:
+        """The presentation time of the next packet, near its decoding time."""
+        if dts is None or not self._wrap:
+            return pts
+        pts = near(pts, dts, self._wrap)
+        if abs(pts - dts) > self._most:
+            return dts + self._lag
+        self._lag = pts - dts
+        return pts
+
+
 def near(time: int, other: int, wrap: int) -> int:
     """The time that is whole turns from this one and nearest to the other."""
-    return time - round((time - other) / wrap) * wrap if wrap and abs(time - other) > wrap // 2 else time
+    return time - round((time - other) / wrap) * wrap if abs(time - other) > wrap // 2 else time
 
 
 def added(some: Steps, others: Steps) -> Steps:
