@@ -50,8 +50,9 @@ class Copying:
 
     Args:
         times: for every packet in turn (pts, dts) of the media; None for one that is left out.
-        edits: what of the media is shown when; one edit that begins at 0 and leaves nothing out is the plain case.
-        hidden: packets that are needed for decoding, but not shown.
+        edits: what of the media is shown when, ascending.
+        hidden: how many packets are needed for decoding, but not shown.
+        last_hidden: the greatest presentation time of these in the media; -1 if all lie before 0.
         end: where the film's last picture ends.
         time_base: seconds per unit of all these.
         clock: the file's.
@@ -60,6 +61,7 @@ class Copying:
     times: tuple[tuple[int, int] | None, ...]
     edits: tuple[Edit, ...]
     hidden: int
+    last_hidden: int
     end: int
     time_base: Fraction
     clock: Clock
@@ -78,12 +80,7 @@ class Copying:
     @property
     def needs_edits(self) -> bool:
         """Whether an edit list is needed beyond the one that hides what lies before 0."""
-        return bool(self.hidden) and (len(self.edits) > 1 or self.media_end > self.edits[0].to)
-
-    @property
-    def media_end(self) -> int:
-        """The greatest presentation time of the media, exclusive."""
-        return 1 + max(pts for pts, _ in filter(None, self.times))
+        return self.last_hidden >= 0
 
 
 def copying_of(path: str | Path) -> Copying:
@@ -156,12 +153,13 @@ def _arranged(seen: Sequence[Seen], base: Fraction, clock: Clock) -> Copying:
     seen = _all_timed(seen)
     kept = _kept(seen)
     media, edits = _laid_out(seen, kept)
-    dts = _decoding_times(media, [seen[place].dts for place in kept])
+    dts = _decoding_times(media, _counted_back([seen[place] for place in kept]))
     times: list[tuple[int, int] | None] = [None] * len(seen)
     for place, pts, decoded in zip(kept, media, dts, strict=True):
         times[place] = pts, decoded
-    hidden = sum(seen[place].is_hidden for place in kept)
-    return Copying(tuple(times), tuple(edits), hidden, edits[-1].to, base, clock)
+    hidden = [pts for place, pts in zip(kept, media, strict=True) if seen[place].is_hidden]
+    last_hidden = max([-1, *hidden])
+    return Copying(tuple(times), tuple(edits), len(hidden), last_hidden, edits[-1].to, base, clock)
 
 
 def _all_timed(seen: Sequence[Seen]) -> list[Seen]:
@@ -244,6 +242,16 @@ def _groups(seen: Sequence[Seen], kept: Sequence[int]) -> list[list[int]]:
             groups.append([])
         groups[-1].append(place)
     return groups
+
+
+def _counted_back(seen: Sequence[Seen]) -> list[int | None]:
+    """The decoding times told; the first ones, that Matroska does not tell, counted back from the first one told."""
+    told = [one.dts for one in seen]
+    known = next((place for place, dts in enumerate(told) if dts is not None), 0)
+    for place in range(known - 1, -1, -1):
+        after = told[place + 1]
+        told[place] = None if after is None else after - max(1, seen[place].duration)
+    return told
 
 
 def _decoding_times(pts: Sequence[int], told: Sequence[int | None]) -> list[int]:
