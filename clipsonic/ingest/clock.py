@@ -17,7 +17,7 @@ import av
 from av.container import InputContainer
 
 from clipsonic.ingest.opening import seek_before
-from clipsonic.ingest.parts import LEAP_S, near
+from clipsonic.ingest.parts import LEAP_S, shown_at
 
 DISCONTINUOUS = ("mpegts", "mpeg", "flv", "live_flv", "ogg")
 """Containers whose clock may leap or begin again: the whole file is looked at, and a leap is no hole."""
@@ -113,7 +113,7 @@ class _Hand:
         """Give the next packet its film time."""
         shift, pts, dts = self.shift_at(self._count), packet.pts, packet.dts
         if pts is not None:
-            packet.pts = (pts if dts is None else near(pts, dts, self._wrap)) + shift
+            packet.pts = (pts if dts is None else shown_at(pts, dts, packet.duration or 0, self._wrap)) + shift
         if dts is not None:
             packet.dts = dts + shift - self._lead
         if self._given:

@@ -17,6 +17,7 @@ BACK_S = 0.2
 """A decoding time that falls by more than this begins a new part (packets may jitter by less)."""
 LEAP_S = 10.0
 """One that rises by more than this does so too, in containers whose clock need not run on."""
+_TURN_IN_LEAPS = 9544  # 2^33 / 90,000 s by LEAP_S
 _NEAR_S = 10.0  # streams are interleaved: of one part, they are read at about the same time
 _FIRST_NEAR_S = 60.0
 _NOTABLE_S = (-0.02, 0.5)  # a step of a stream that may have gone over to a part which another one has begun
@@ -198,6 +199,13 @@ class Turns:
 def near(time: int, other: int, wrap: int) -> int:
     """The time that is whole turns from this one and nearest to the other."""
     return time - round((time - other) / wrap) * wrap if wrap and abs(time - other) > wrap // 2 else time
+
+
+def shown_at(pts: int, dts: int, duration: int, wrap: int) -> int:
+    """The presentation time of a packet, near its decoding time: not whole turns away, nor beyond a leap, where FFmpeg
+    puts the last picture before it; of a clock of which `wrap` is a turn, 95,444 s."""
+    pts = near(pts, dts, wrap)
+    return dts + duration if wrap and abs(pts - dts) > wrap // _TURN_IN_LEAPS else pts
 
 
 def added(some: Steps, others: Steps) -> Steps:

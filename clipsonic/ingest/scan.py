@@ -17,7 +17,7 @@ from av.container import InputContainer
 
 from clipsonic.ingest.clock import Clock, StreamClock, leap_s_of, origin_of, units, wrap_of
 from clipsonic.ingest.opening import FFMPEG_ERRORS, raise_if_out_of_memory, words_of
-from clipsonic.ingest.parts import Parts, Turns, added, near
+from clipsonic.ingest.parts import Parts, Turns, added, shown_at
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.references import H264Packets
 from clipsonic.ingest.untimed import picture_step, shown_order, times_in_order
@@ -94,7 +94,7 @@ class _Stream:
         """Note the time of the next packet; returns it in seconds."""
         turn = 0
         if dts is not None and self._turns.wrap:
-            pts, turn = near(pts, dts, self._turns.wrap), self._turns.turn(self._index, self.count, dts)
+            pts, turn = shown_at(pts, dts, duration, self._turns.wrap), self._turns.turn(self._index, self.count, dts)
         start_s = (pts + turn) * self.base
         decoding_s = None if dts is None else (dts + turn) * self.base
         self._parts.add(self._index, decoding_s, start_s, start_s + duration * self.base)
