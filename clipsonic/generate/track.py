@@ -19,7 +19,7 @@ from scipy.signal import oaconvolve
 from clipsonic.audio.peaks import limited
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
-from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_out_of_memory, sound_stream
+from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, packets_of, raise_if_out_of_memory, sound_stream
 
 DUCK_DB = 12.0
 OTHER_RATE_HZ = 48000
@@ -165,7 +165,7 @@ def _own_sound(video: str | Path, rate_hz: int, channels: int) -> Iterator[np.nd
 def _frames(source: Any, sound: Any) -> Iterator[Any]:
     """Decoded frames of the sound; what cannot be decoded is left out, what cannot be read ends it."""
     try:
-        for packet in source.demux(sound):
+        for packet in packets_of(source, sound):
             try:
                 yield from packet.decode()
             except FFMPEG_ERRORS as error:

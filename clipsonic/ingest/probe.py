@@ -22,6 +22,8 @@ from clipsonic.ingest.opening import (
     IMPRECISE_CONTAINERS,
     IMPRECISE_S,
     open_media,
+    packets_of,
+    pixel_aspect,
     raise_if_out_of_memory,
     seek_before,
     sound_stream,
@@ -31,6 +33,7 @@ from clipsonic.ingest.opening import (
 )
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.references import H264Packets
+from clipsonic.ingest.sizes import SizesOf
 
 __all__ = ["Media", "open_media", "picture_step", "picture_times", "probe", "video_stream", "words_of"]
 
@@ -53,6 +56,8 @@ class Media:
         picture_pts: the time of every picture, ascending, in units of `time_base`.
         key_pts: those where decoding can start.
         reference_pts: those that others are made from, in H.264; of other codecs, and without times, none is known.
+        is_one_size: whether no packet tells that the pictures change their size.
+        pixel_aspect: width of a pixel over its height, as a player shows it before it turns the picture; 1 = square.
         is_timed: whether every packet told its time (else `picture_pts` was found by decoding).
         is_from_start, is_whole: whether the file was looked at from its start, and from there to its end.
         picture_end_s, sound_end_s: where the last packet of each stream ends.
@@ -70,6 +75,8 @@ class Media:
     picture_pts: tuple[int, ...]
     key_pts: tuple[int, ...]
     reference_pts: tuple[int, ...]
+    is_one_size: bool
+    pixel_aspect: float
     is_timed: bool
     is_from_start: bool
     is_whole: bool
@@ -118,7 +125,7 @@ def _media_of(container: InputContainer, scan: _Scan, origin_s: float, is_from_s
     video, sound, pictures = scan.video, scan.sound, sorted(pictures)
     covered = _covered([pts * scan.picture_base for pts in pictures], scan.sound_runs_s)
     if covered[-1][1] - covered[0][0] > 3600.0 * MAX_HOURS:
-        span = f"its packets lie {(covered[-1][1] - covered[0][0]) / 3600.0:.0f} hours apart"
+        span = f"its packets lie {_hours_in_words((covered[-1][1] - covered[0][0]) / 3600.0)} apart"
         raise RefusedError(RefusalReason.DECODE_ERROR, f"{span}: no file of more than {MAX_HOURS:g} is read")
     # Matroska rounds times and lengths to milliseconds: no file may miss the length of a segment by that
     rounding_s = 2 * min(scan.picture_base, 0.001)
@@ -133,6 +140,8 @@ def _media_of(container: InputContainer, scan: _Scan, origin_s: float, is_from_s
         picture_pts=tuple(pictures),
         key_pts=tuple(sorted(scan.keys)) if scan.is_timed else (),
         reference_pts=tuple(sorted(scan.references)) if scan.is_timed else (),
+        is_one_size=scan.sizes.are_one,
+        pixel_aspect=pixel_aspect(video),
         is_timed=scan.is_timed,
         is_from_start=is_from_start or not scan.is_timed,
         is_whole=is_from_start and scan.reached_end,
@@ -158,7 +167,16 @@ def _covered(pictures_s: Sequence[float], sound_runs_s: Sequence[tuple[float, fl
 
 
 def _promised_s(stream: av.VideoStream | av.AudioStream) -> float:
-    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    return _believed_s(float(stream.duration * stream.time_base)) if stream.duration and stream.time_base else 0.0
+
+
+def _believed_s(length_s: float) -> float:
+    """A length that a header or a packet claims; 0, as if nothing were said, where it is none."""
+    return length_s if 0.0 < length_s <= 3600.0 * MAX_HOURS else 0.0
+
+
+def _hours_in_words(hours: float) -> str:
+    return f"{hours:.0f} hours" if hours < 1e7 else "more than ten million hours"
 
 
 class _Scan:
@@ -174,6 +192,7 @@ class _Scan:
         self.keys: list[int] = []
         self.references: list[int] = []
         self._packets = H264Packets.of(video.codec_context.name, video.codec_context.extradata)
+        self.sizes = SizesOf(video.codec_context.name)
         self.sound_end_s: float | None = None
         self.sound_runs_s: list[tuple[float, float]] = []  # starts of the first and of the last packet of each run
         self._sound_start_s = 0.0
@@ -185,7 +204,7 @@ class _Scan:
         streams = [self.video] if self.sound is None else [self.video, self.sound]
         going_on = {stream.index for stream in streams}
         try:
-            for packet in container.demux(*streams):
+            for packet in packets_of(container, *streams):
                 if packet.size == 0 or packet.is_discard:
                     continue
                 time_s = self._picture(packet) if packet.stream.index == self.video.index else self._sound(packet)
@@ -207,18 +226,21 @@ class _Scan:
         if pts is None:
             self.is_timed, pts = False, packet.dts or 0
         if not self.pictures or pts >= self.pictures[-1]:
-            self.last_picture_s = (packet.duration or 0) * self.picture_base or self.last_picture_s
+            self.last_picture_s = _believed_s((packet.duration or 0) * self.picture_base) or self.last_picture_s
         self.pictures.append(pts)
         if packet.is_keyframe:
             self.keys.append(pts)
         if self._packets is not None and self._packets.is_reference(packet):
             self.references.append(pts)
+        self.sizes.see(memoryview(packet))
         return pts * self.picture_base
 
     def _sound(self, packet: av.Packet[Any]) -> float:
         pts = packet.pts if packet.pts is not None else packet.dts
         start_s = self.sound_end_s or 0.0 if pts is None else pts * self._sound_base
-        length_s = (packet.duration or 0) * self._sound_base or max(0.0, start_s - self._sound_start_s)
+        length_s = _believed_s((packet.duration or 0) * self._sound_base)
+        if not length_s and pts is not None:  # without a time and a length it belongs to the packet before it
+            length_s = max(0.0, start_s - self._sound_start_s)
         self._sound_start_s = start_s
         if self.sound_runs_s and 0.0 <= start_s - self.sound_runs_s[-1][1] <= MAX_GAP_S:
             self.sound_runs_s[-1] = self.sound_runs_s[-1][0], start_s

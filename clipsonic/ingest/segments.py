@@ -129,7 +129,7 @@ def _segments_of(path: str, job: Job, settings: ReadSettings) -> Iterator[Segmen
             times_s = CorpusSpec.frame_times_s(len(wave) / settings.spec.sample_rate_hz)
             frames = pictures.read([start_s + time_s for time_s in times_s])
             health.check(sound.tally, pictures.tally)
-            yield _segment(job, media, settings, start_s, times_s, wave, valid_s, frames)
+            yield _segment(job, media, settings, start_s, times_s, wave, valid_s, sound.mix_loss_db, frames)
             count += 1
     if count == 0:
         is_cut = min(media.promised_s, job.end_s or media.promised_s) - first_s >= settings.spec.min_seconds
@@ -204,6 +204,7 @@ def _segment(
     times_s: tuple[float, ...],
     wave: np.ndarray,
     valid_s: float,
+    mix_loss_db: float,
     frames: list[np.ndarray],
 ) -> Segment:
     rate_hz = settings.spec.sample_rate_hz
@@ -217,6 +218,7 @@ def _segment(
         "sample_rate": rate_hz,
         "valid_seconds": round(valid_s, 6),
         "has_audio": True,
+        "mix_loss_db": round(mix_loss_db, 2),
         **sound_facts(wave, rate_hz),
         **picture_facts(frames),
         "width": width,
