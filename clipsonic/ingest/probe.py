@@ -100,7 +100,7 @@ def probe(path: str | Path, from_s: float = 0.0, until_s: float | None = None, *
             raise RefusedError(RefusalReason.NO_VIDEO, f"streams: {streams_in_words(container)}")
         if sound is None and needs_sound:
             raise RefusedError(RefusalReason.NO_AUDIO, f"streams: {streams_in_words(container)}")
-        if video.codec_context is None or (sound is not None and sound.codec_context is None):
+        if video.codec_context is None or (needs_sound and sound is not None and sound.codec_context is None):
             raise RefusedError(
                 RefusalReason.DECODE_ERROR, f"no decoder for one of the streams: {streams_in_words(container)}"
             )
@@ -195,7 +195,7 @@ class _Scan:
         self.sizes = SizesOf(video.codec_context.name)
         self.sound_end_s: float | None = None
         self.sound_runs_s: list[tuple[float, float]] = []  # starts of the first and of the last packet of each run
-        self._sound_start_s = 0.0
+        self._sound_start_s: float | None = None
         self.last_picture_s = 1 / self.fps if self.fps else 0.04  # how long the last picture stands
         self.is_timed, self.reached_end, self.words = True, False, ""
 
@@ -240,7 +240,7 @@ class _Scan:
         start_s = self.sound_end_s or 0.0 if pts is None else pts * self._sound_base
         length_s = _believed_s((packet.duration or 0) * self._sound_base)
         if not length_s and pts is not None:  # without a time and a length it belongs to the packet before it
-            length_s = max(0.0, start_s - self._sound_start_s)
+            length_s = max(0.0, start_s - (start_s if self._sound_start_s is None else self._sound_start_s))
         self._sound_start_s = start_s
         if self.sound_runs_s and 0.0 <= start_s - self.sound_runs_s[-1][1] <= MAX_GAP_S:
             self.sound_runs_s[-1] = self.sound_runs_s[-1][0], start_s

@@ -177,7 +177,7 @@ def test_how_channels_are_mixed_does_not_depend_on_what_was_read_before(tmp_path
             alone, _ = sound.read(start_s, RATE_HZ)
             assert np.array_equal(alone, wave)
             assert sound.mix_loss_db == lost_db
-        assert rms_db(wave) > -29.0
+        assert rms_db(wave) > -35.0  # cancelled, they would be at -70 or below
     assert in_order[0][1] == pytest.approx(3.0, abs=0.2)
     assert in_order[-1][1] == pytest.approx(0.0, abs=0.1)
 
