@@ -1,16 +1,18 @@
 """Pictures of a video by presentation time: the one a player shows at that instant, upright, as uint8 RGB in its shape.
 
 Guarantee: of all pictures the latest whose time is at most 0.1 ms past the wanted one (the first picture, before it);
-the same picture, bit for bit, whichever decoder gave it; pixels are square (a pixel's own shape, where it differs from a
-square by more than 2 %, is applied as players do), and each picture has its own size where that changes in the file. With a tolerance, H.264 gives instead the nearest picture that
-others are made from, if one is near enough, and leaves out the filter that smooths the borders of blocks: measured on
-ten real videos, pictures then differ from their filtered selves by 0.2 to 3 of 255 on the mean.
+the same picture, bit for bit, whichever decoder gave it; in its own size where that changes in the file, and with
+square pixels: a pixel's shape is applied as players do, unless it is within 2 % of a square. With a tolerance, H.264
+gives instead the nearest picture that others are made from, if one is near enough, and leaves out the filter that
+smooths the borders of blocks: measured on ten real videos, pictures then differ from their filtered selves by 0.2 to 3
+of 255 on the mean.
 Price: each stretch is decoded once, from the key frame before it. Measured on one core, 4 to 10 pictures out of files
 of up to ten seconds: H.264 through PyAV, which can leave out pictures that nobody needs, takes 0.7 of decord's time;
 8-bit VP9, MJPEG and FFV1 through decord take 0.6 to 0.8 of PyAV's. So decord opens the latter, from containers that
-turn no picture, and PyAV everything else: 10 bit, AV1, long files, whatever decord cannot open, and HEVC, MPEG-TS and
-MPEG-4 with reordered pictures, where decord was seen to give other pictures than those asked for. What decord would
-show in another shape (it squeezes pictures of a new size into the first one's, and knows no pixel's shape) it never reads.
+turn no picture, and PyAV everything else: 10 bit, AV1, long files, whatever decord cannot open, HEVC, MPEG-TS and
+MPEG-4 with reordered pictures, where decord was seen to give other pictures than those asked for, and what it would
+show in another shape: it squeezes pictures of a new size into that of the first, and ignores the shape of pixels.
+Not exact: of a shape of pixels that changes within a file, the first is applied to all.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ _DECORD_MAX_PICTURES = 3600  # decord reads and keeps the index of the whole fil
 
 
 def frames_at(path: str | Path, times_s: Sequence[float], decoder: Decoder = "auto") -> list[np.ndarray]:
-    """The pictures a player shows at these times, in their order: (H, W, 3) uint8 RGB each, rotation and pixel shape applied.
+    """The pictures a player shows at these times, in their order: (H, W, 3) uint8 RGB each, upright, in their shape.
 
     Args:
         times_s: seconds from the start of the file, in any order; after its end the last picture stands.

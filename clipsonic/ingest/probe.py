@@ -272,7 +272,8 @@ def _times_by_decoding(path: str | Path) -> list[int]:
         assert video is not None
         times: list[int] = []
         try:
-            for pts, _ in picture_times(container.decode(video), picture_step(video)):
+            frames = (frame for packet in packets_of(container, video) for frame in packet.decode())
+            for pts, _ in picture_times(frames, picture_step(video)):
                 times.append(pts)
         except FFMPEG_ERRORS as error:
             raise_if_out_of_memory(error)  # what could be decoded up to here counts

@@ -22,9 +22,10 @@ from clipsonic.shards.selection import is_silent
 
 _EXAMPLES = 3
 _CLIPPED_SHARE = 0.001
-_SHARES = ("silent", "still", "black", "clipped", "padded")
+_MIX_LOSS_DB = 4.0  # two unrelated channels lose 3
+_SHARES = ("silent", "still", "black", "clipped", "padded", "faintly_mixed")
 _ROW = [("seconds", "f8"), ("rms_db", "f4"), *((name, "?") for name in _SHARES)]
-"""What is held of a record, 17 bytes: a corpus of a million is looked at in the memory of a small one."""
+"""What is held of a record, 18 bytes: a corpus of a million is looked at in the memory of a small one."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,10 @@ class CorpusReport:
         records, shards, num_bytes, hours: how much it is.
         listed, ingested, cut_short: of its sources; those cut short ended early but gave records.
         reasons: reason -> refused sources; examples: reason -> some of them, with the decoder's words.
-        silent, still, black, clipped, padded: shares of records: without sound that teaches anything (what training
-            leaves out by default); nothing moves between kept pictures; all kept pictures black; more than 0.1 % of
-            samples at full scale; sound padded at the end.
+        silent, still, black, clipped, padded, faintly_mixed: shares of records: without sound that teaches anything
+            (what training leaves out by default); nothing moves between kept pictures; all kept pictures black; more
+            than 0.1 % of samples at full scale; sound padded at the end; more than 4 dB of it lost when its channels
+            became one.
         duplicates: share of records that look and sound like an earlier one; pairs: some of them, by key.
         rms_db: 5, 25, 50, 75 and 95 % quantiles of loudness.
         loudness, lengths: histograms of rms_db and of seconds.
@@ -73,6 +75,7 @@ class CorpusReport:
     black: float
     clipped: float
     padded: float
+    faintly_mixed: float
     duplicates: float
     pairs: list[tuple[str, str]]
     rms_db: list[float]
@@ -160,6 +163,7 @@ def _row(item: dict[str, Any], codecs: Counter[str]) -> tuple[Any, ...]:
         item.get("black_share") == 1.0,
         item.get("clipped_share", 0.0) > _CLIPPED_SHARE,
         item.get("valid_seconds", item["seconds"]) < item["seconds"] - 1e-3,
+        item.get("mix_loss_db", 0.0) > _MIX_LOSS_DB,
     )
 
 
@@ -176,7 +180,8 @@ def report_in_words(report: CorpusReport) -> str:
         lines.append(f"loudness: median {middle:.1f} dB, 90 % of records between {low:.1f} and {high:.1f} dB")
     lines.append(
         f"silent {report.silent:.1%}, still {report.still:.1%}, black {report.black:.1%}, "
-        f"clipped {report.clipped:.1%}, padded {report.padded:.1%}, near-duplicates {report.duplicates:.1%} of records"
+        f"clipped {report.clipped:.1%}, padded {report.padded:.1%}, faintly mixed "
+        f"{report.faintly_mixed:.1%}, near-duplicates {report.duplicates:.1%} of records"
     )
     if report.pairs:
         lines.append(f"  looks and sounds alike, for instance: {' = '.join(report.pairs[0])}")

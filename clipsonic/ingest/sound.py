@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -194,7 +195,7 @@ class SoundReader:
                 self.tally.count(error)
                 return
             try:
-                frames = packet.decode()
+                frames: Any = packet.decode()
             except FFMPEG_ERRORS as error:
                 self.tally.count(error)
                 continue

@@ -26,8 +26,8 @@ def pitch_hz(wave: np.ndarray, rate_hz: int) -> float:
 def write(path: Path, streams: Sequence[dict[str, Any]], fps: int = 25, **options: str) -> Path:
     """A file of these streams, in their order.
 
-    A picture is {"pictures": [(H, W, 3), ...], "codec", "from_s", "aspect", "pix_fmt"}; a sound is {"wave": (T,) or (2, T),
-    "codec", "rate_hz", "from_s"}.
+    A picture is {"pictures": [(H, W, 3), ...], "codec", "from_s", "aspect", "pix_fmt", "options"}; a sound is
+    {"wave": (T,) or (2, T), "codec", "rate_hz", "from_s"}.
     """
     with av.open(str(path), "w", options=options) as container:
         made = [(container.add_stream(how["codec"], **_kind(how, fps)), how) for how in streams]

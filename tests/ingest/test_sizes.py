@@ -45,7 +45,8 @@ PROFILE, NO, REFERENCES = (0, 2), (0, 1), (0, 20)
 def test_a_vp9_frame_tells_its_size(packet: bytes, sizes: list[tuple[int, int]]) -> None:
     assert list(vp9_sizes(memoryview(packet))) == sizes
     index = bytes([0xC1]) + bytes([len(packet), 1]) + bytes([0xC1])
-    assert list(vp9_sizes(memoryview(packet + b"\x86" + index))) == sizes  # a superframe: it, and one that is shown again
+    superframe = packet + b"\x86" + index  # it, and one that is shown again
+    assert list(vp9_sizes(memoryview(superframe))) == sizes
 
 
 @pytest.mark.parametrize(

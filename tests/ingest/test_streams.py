@@ -185,9 +185,7 @@ def test_pictures_that_change_their_size_have_their_own_each(tmp_path: Path, nam
 
 @pytest.mark.skipif(not HAS_DECORD, reason="decord has no wheel for this platform")
 def test_decord_refuses_what_it_would_squeeze(tmp_path: Path) -> None:
-    path = streams.changing_size(
-        tmp_path / "v.webm", "libvpx", [(160, 128), (320, 180)], sound_codec="libopus"
-    )
+    path = streams.changing_size(tmp_path / "v.webm", "libvpx", [(160, 128), (320, 180)], sound_codec="libopus")
     with pytest.raises(DecordError, match="another shape"):
         frames_at(path, [0.5], "decord")
     whole = streams.changing_size(tmp_path / "w.webm", "libvpx", [(160, 128), (160, 128)], sound_codec="libopus")
