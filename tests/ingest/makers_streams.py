@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.stream
 import makers_ingest as makers
 import numpy as np
 
@@ -27,11 +28,13 @@ def write(path: Path, streams: Sequence[dict[str, Any]], fps: int = 25, **option
     """A file of these streams, in their order.
 
     A picture is {"pictures": [(H, W, 3), ...], "codec", "from_s", "aspect", "pix_fmt", "options"}; a sound is
-    {"wave": (T,) or (2, T), "codec", "rate_hz", "from_s"}.
+    {"wave": (T,) or (2, T), "codec", "rate_hz", "from_s"}. Either may have "is_default".
     """
     with av.open(str(path), "w", options=options) as container:
         made = [(container.add_stream(how["codec"], **_kind(how, fps)), how) for how in streams]
         for stream, how in made:
+            if how.get("is_default"):
+                stream.disposition = av.stream.Disposition.default
             if "pictures" in how:
                 stream.height, stream.width = how["pictures"][0].shape[:2]
                 stream.pix_fmt, stream.options = how.get("pix_fmt", "yuv420p"), how.get("options", {})

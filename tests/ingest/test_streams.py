@@ -42,6 +42,10 @@ def sound(hz: float, seconds: float = 4.0, codec: str = "aac", channels: int = 1
     return {"codec": codec, "wave": np.stack([streams.tone(seconds, hz)] * channels).squeeze(), **how}
 
 
+def lively(count: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 256, (count, 96, 160, 3), dtype=np.uint8))
+
+
 @pytest.mark.parametrize("louder", [0, 1])
 def test_of_two_programmes_picture_and_sound_are_of_the_same(tmp_path: Path, louder: int) -> None:
     """The first one's picture is the larger one; the better sound may be the other's."""
@@ -65,7 +69,7 @@ def test_a_programme_without_sound_does_not_take_that_of_another(tmp_path: Path)
 
 
 def test_a_default_sound_without_a_decoder_gives_way_to_the_next(tmp_path: Path) -> None:
-    path = streams.write(tmp_path / "v.mkv", [picture(), sound(1000.0, codec="ac3"), sound(440.0)])
+    path = streams.write(tmp_path / "v.mkv", [picture(), sound(1000.0, codec="ac3", is_default=True), sound(440.0)])
     streams.rename_codec(path, b"A_AC3", b"A_XC3")
     assert pitches_hz(path) == [pytest.approx(440.0, abs=2.0)] * 2
     assert MixedSound(path, np.zeros(480, np.float32), 48000, 0.0, duck=False, rates_hz=(48000,)).read(4800).any()
@@ -73,7 +77,7 @@ def test_a_default_sound_without_a_decoder_gives_way_to_the_next(tmp_path: Path)
 
 def test_a_default_picture_without_a_decoder_gives_way_to_the_next(tmp_path: Path) -> None:
     other = {**picture(codec="mpeg4"), "pictures": streams.numbered(100, first=500)}
-    path = streams.write(tmp_path / "v.mkv", [picture(), other, sound(440.0)])
+    path = streams.write(tmp_path / "v.mkv", [picture(is_default=True), other, sound(440.0)])
     streams.rename_codec(path, b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XVC")
     (shown,) = frames_at(path, [1.0])
     assert makers.number_of(shown) == 525
@@ -104,7 +108,10 @@ def test_a_sound_that_begins_after_the_first_look_is_there_at_its_time(tmp_path:
     rate_hz = 44100 if name.endswith("flv") else 48000
     wave = np.concatenate([streams.tone(2.0, 440.0, rate_hz), streams.tone(2.0, 1000.0, rate_hz)])
     how = {"codec": sound_codec, "wave": wave, "rate_hz": rate_hz, "from_s": 12.0}
-    path = streams.write(tmp_path / name, [picture(400, picture_codec), how])
+    shown = picture(400, picture_codec)
+    shown["pictures"] += lively(200) if name.endswith("mpg") else []  # else FFmpeg finds the sound at the file's end
+    path = streams.write(tmp_path / name, [shown, how])
+    assert probe(path).sound_end_s == pytest.approx(16.0, abs=0.2)
     segments = segments_of(path)
     pitches = [streams.pitch_hz(segment.sound.astype(np.float32), RATE_HZ) for segment in segments[6:8]]
     assert pitches == [pytest.approx(440.0, abs=2.0), pytest.approx(1000.0, abs=2.0)]
@@ -131,9 +138,8 @@ def test_a_sound_that_only_a_later_table_names_is_there_and_lasts_as_long_as_it_
 def test_a_stream_that_appears_after_both_looks_costs_itself_only(tmp_path: Path) -> None:
     """PyAV's iterator then ends with an IndexError, after everything else was given."""
     still = [makers.numbered_picture(3)] * (123 * 25)
-    lively = list(np.random.default_rng(0).integers(0, 256, (200, 96, 160, 3), dtype=np.uint8))
     how = {"codec": "mp2", "wave": streams.tone(0.5, 440.0), "from_s": 122.0}
-    path = streams.write(tmp_path / "v.mpg", [{"codec": "mpeg2video", "pictures": [*still, *lively]}, how])
+    path = streams.write(tmp_path / "v.mpg", [{"codec": "mpeg2video", "pictures": [*still, *lively(200)]}, how])
     with open_media(path) as container:
         assert not container.streams.audio
     assert probe(path, needs_sound=False).picture_end_s == pytest.approx(131.0, abs=0.1)
@@ -153,24 +159,14 @@ def test_everybody_who_opens_a_file_sees_the_same_streams(tmp_path: Path) -> Non
     assert chosen == [[0, 1], [0, 1]]
 
 
-@pytest.mark.parametrize("hours", [1e3 + 1, 1e15, 1e60])
-def test_no_refusal_has_more_hours_than_a_person_can_read(tmp_path: Path, hours: float) -> None:
-    """Whatever a header or a packet claims."""
-    from clipsonic.ingest import probe as module
-
-    assert module._believed_s(3600.0 * hours) == 0.0
-    assert len(module._hours_in_words(hours)) < 30
-
-
 CHANGING = {
     "vp8.webm": ("libvpx", "yuv420p", "libopus"),
     "vp9.webm": ("libvpx-vp9", "yuv420p", "libopus"),
     "mjpeg.avi": ("mjpeg", "yuvj420p", "pcm_s16le"),
-    "ffv1.mkv": ("ffv1", "yuv420p", "flac"),
 }
 
 
-@pytest.mark.parametrize("name", ["vp8.webm", "vp9.webm", "mjpeg.avi"])
+@pytest.mark.parametrize("name", CHANGING)
 def test_pictures_that_change_their_size_have_their_own_each(tmp_path: Path, name: str) -> None:
     codec, pix_fmt, sound_codec = CHANGING[name]
     how = {"pix_fmt": pix_fmt, "sound_codec": sound_codec}
