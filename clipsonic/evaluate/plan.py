@@ -188,5 +188,5 @@ def _first_starts(facts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _length_s(record: Mapping[str, Any]) -> float:
-    """Seconds of true sound in the record."""
+    """Seconds of true sound with true picture in the record."""
     return float(record.get("valid_seconds", record["seconds"]))

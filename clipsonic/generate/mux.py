@@ -1,15 +1,18 @@
 """A video with its picture untouched and another sound track.
 
-Guarantee: the packets of the picture stream are copied bit for bit, with rotation and timing; the sound track begins at
-0 on the clock that players show and lasts as long as the picture, or longer if the new sound does; the file is written
-whole. Price: the other streams (old sound, subtitles) are left out, and only codecs that the container can hold are
-possible. Not exact: H.264 and HEVC out of a transport stream have the start codes between their coded units replaced by
-lengths, which is how MP4 holds them; the sound is AAC, in WebM Opus, and so nearly what was given.
+Guarantee: the packets of the picture stream are copied bit for bit, with their times, shape, colours, rotation and
+tags; what an edit list hides stays hidden; the sound track begins at 0 on the clock that players show and lasts as long
+as the picture, or longer if the new sound does; the file is written whole. What cannot be copied is known beforehand,
+see `check_copy`. Price: the other streams (old sound, subtitles, chapters) are left out, and only codecs that the
+container can hold are possible; a pass over the packets before the one that writes. Not exact: H.264 and HEVC out of a
+transport stream have the start codes between their coded units replaced by lengths, which is how MP4 holds them; packed
+pictures of MPEG-4 are unpacked; the sound is AAC, in WebM Opus, and so nearly what was given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +26,9 @@ from clipsonic.audio.peaks import QUIETEST_DB, true_peak_db
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
 from clipsonic.files import whole_file
+from clipsonic.generate.copied import copied_stream, film_tags
+from clipsonic.generate.copying import Copying, copying_of, packets_of
+from clipsonic.generate.edits import TIME_SCALE, write_edits
 from clipsonic.generate.track import OTHER_RATE_HZ, NewSound, Track
 from clipsonic.ingest.probe import open_media, video_stream, words_of
 from clipsonic.ingest.quarantine import RefusedError
@@ -30,23 +36,28 @@ from clipsonic.ingest.quarantine import RefusedError
 _BITS_PER_SAMPLE = 6  # 96 kbit/s at 16 kHz
 _MOST_BITS_PER_SECOND = 160_000  # per channel
 _CHUNK_S = 1.0
+_MUXER = {"strict": "unofficial"}  # else FFmpeg leaves out what it knows of Dolby Vision
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A container: FFmpeg's name of it, people's with its article, and its codec of sound with the rates of that."""
+    """A container: FFmpeg's name of it, people's with its article, and its codec of sound with the rates of that.
+
+    `has_edits`: whether it can hide pictures.
+    """
 
     format: str
     name: str
     codec: str
     rates_hz: tuple[int, ...]
+    has_edits: bool = False
 
 
 _AAC_HZ = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _OPUS_HZ = (8000, 12000, 16000, 24000, 48000)
 KINDS = {
-    ".mp4": Kind("mp4", "an MP4", "aac", _AAC_HZ),
-    ".mov": Kind("mov", "a MOV", "aac", _AAC_HZ),
+    ".mp4": Kind("mp4", "an MP4", "aac", _AAC_HZ, has_edits=True),
+    ".mov": Kind("mov", "a MOV", "aac", _AAC_HZ, has_edits=True),
     ".mkv": Kind("matroska", "an MKV", "aac", _AAC_HZ),
     ".webm": Kind("webm", "a WebM", "libopus", _OPUS_HZ),
 }
@@ -78,33 +89,39 @@ def new_sound(wave: np.ndarray, sample_rate_hz: int, start_s: float, suffix: str
     return NewSound(wave, sample_rate_hz, start_s)
 
 
-def mux(video: str | Path, out: Path, suffix: str, track: Track, tags: dict[str, str] | None = None) -> None:
+def mux(
+    video: str | Path, out: Path, suffix: str, track: Track, tags: dict[str, str] | None = None,
+    copying: Copying | None = None,
+) -> None:  # fmt: skip
     """Write the picture of `video` with `track` to `out`, as the kind of file that `suffix` names.
+
+    Args:
+        copying: what `check_copy` found, if it was asked.
 
     Raises:
         UsageError: the picture cannot be copied into such a file.
     """
     kind = KINDS[suffix.lower()]
-    options = {"movflags": "faststart"} if kind.format in ("mp4", "mov") else {}
-    try:
-        with open_media(video) as source, av.open(str(out), "w", format=kind.format, options=options) as target:
-            picture = video_stream(source)
-            if picture is None:
-                raise UsageError(f"{video} has no moving picture to put a sound to: give a video")
-            target.metadata.update(container_tags(tags or {}))
-            copied = target.add_stream_from_template(picture, opaque=True)
-            sound = _Sound(target, kind, track)
-            end_s = _copy(source, target, picture, copied, sound)
-            sound.finish(end_s)
-    except RefusedError as error:
-        raise UsageError(f"video {video} cannot be read ({error.detail}): give another file") from None
-    except (av.error.FFmpegError, ValueError) as error:
-        if isinstance(error, OSError):  # the disk is full, or the like
-            raise
-        raise UsageError(
-            f"the picture of {video} cannot be copied into {kind.name} ({words_of(error)}): "
-            "write the sound alone with --out FILE.wav, take another container, or convert the video to H.264 first"
-        ) from None
+    with _refusals(video, kind):
+        copying = copying or copying_of(video)
+        _check_hidden(video, kind, copying)
+        _write(video, str(out), kind, copying, track, tags or {})
+        if kind.has_edits and copying.needs_edits:
+            write_edits(out, copying.shown())
+
+
+def check_copy(video: str | Path, suffix: str) -> Copying:
+    """Copy the picture of `video` to nowhere, as into the kind of file that `suffix` names; how it is to be copied.
+
+    Raises:
+        UsageError: it cannot be copied into such a file.
+    """
+    kind = KINDS[suffix.lower()]
+    with _refusals(video, kind):
+        copying = copying_of(video)
+        _check_hidden(video, kind, copying)
+        _write(video, _Nowhere(), kind, copying, None, {})
+    return copying
 
 
 def heard_peak_db(path: str | Path) -> float:
@@ -121,43 +138,73 @@ def heard_peak_db(path: str | Path) -> float:
     return max(highest_db, true_peak_db(held)) if held.size else highest_db
 
 
-def _copy(source: Any, target: Any, picture: Any, copied: Any, sound: _Sound) -> float:
-    """Copy the picture's packets, the sound kept abreast, so that the muxer holds little; returns where they end."""
-    origin_s = Fraction(max(0, source.start_time or 0), av.time_base)
-    end_s = 0.0
-    for packet in _packets(source, picture):
-        shift = round(origin_s / packet.time_base)
-        packet.stream, packet.pts, packet.dts = copied, packet.pts - shift, packet.dts - shift
-        end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        sound.advance(float(packet.dts * packet.time_base))
-        target.mux(packet)
-    return end_s
+@contextmanager
+def _refusals(video: str | Path, kind: Kind) -> Iterator[None]:
+    """What a file, a codec or a container does not allow, in one sentence."""
+    try:
+        yield
+    except RefusedError as error:
+        raise UsageError(f"video {video} cannot be read ({error.detail}): give another file") from None
+    except (av.error.FFmpegError, ValueError) as error:
+        if isinstance(error, OSError):  # the disk is full, or the like
+            raise
+        raise UsageError(
+            f"the picture of {video} cannot be copied into {kind.name} ({words_of(error)}): "
+            "write the sound alone with --out FILE.wav, take another container, or convert the video to H.264 first"
+        ) from None
 
 
-def _packets(source: Any, picture: Any) -> Iterator[Any]:
-    """Packets of the picture stream, each with both times.
-
-    Matroska tells no decoding time for the first packets of a reordered stream: they are counted back from the first
-    one that has it. AVI tells decoding times only: they are presentation times too.
-    """
-    held: list[Any] = []
-    for packet in source.demux(picture):
-        if packet.size == 0:
-            continue
-        held.append(packet)
-        if packet.dts is not None:
-            yield from _with_times(held, packet.dts)
-            held = []
-    if held:
-        yield from _with_times(held, held[-1].pts or 0)
+def _check_hidden(video: str | Path, kind: Kind, copying: Copying) -> None:
+    if copying.hidden and not kind.has_edits:
+        raise UsageError(
+            f"{video} was cut by an edit list that hides {copying.hidden} pictures which others are made from, and "
+            f"{kind.name} cannot hide them: end --out in .mp4 or .mov"
+        )
 
 
-def _with_times(packets: list[Any], last_dts: int) -> Iterator[Any]:
-    step = max(1, packets[-1].duration or 0)
-    for back, packet in zip(range(len(packets) - 1, -1, -1), packets, strict=True):
-        packet.dts = last_dts - back * step
-        packet.pts = packet.dts if packet.pts is None else packet.pts
-        yield packet
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def __init__(self) -> None:
+        self._place = self._end = 0
+
+    def write(self, data: bytes) -> int:
+        self._place += len(data)
+        self._end = max(self._end, self._place)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._place = offset + (0, self._place, self._end)[whence]
+        return self._place
+
+
+def _write(
+    video: str | Path, out: Any, kind: Kind, copying: Copying, track: Track | None, tags: dict[str, str]
+) -> None:
+    """Copy the picture's packets, the sound kept abreast, so that the muxer holds little."""
+    options = dict(_MUXER)
+    if kind.has_edits and copying.needs_edits:
+        options["movie_timescale"] = str(TIME_SCALE)
+    elif kind.has_edits and isinstance(out, str):
+        options["movflags"] = "+faststart"
+    with open_media(video) as source, av.open(out, "w", format=kind.format, options=options) as target:
+        picture = video_stream(source)
+        assert picture is not None
+        target.metadata.update(film_tags(source.metadata, container_tags(tags)))
+        copied, unpack = copied_stream(target, picture, video, kind.has_edits)
+        sound = None if track is None else _Sound(target, kind, track)
+        for packet, times in zip(packets_of(source, picture, unpack), copying.times, strict=False):
+            if times is None:
+                continue
+            packet.stream, (packet.pts, packet.dts) = copied, times
+            if sound is not None:
+                sound.advance(float(packet.dts * packet.time_base))
+            target.mux(packet)
+        if sound is not None:
+            sound.finish(copying.end_s)
 
 
 class _Sound:

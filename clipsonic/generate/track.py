@@ -7,6 +7,7 @@ memory, of the video's own a few seconds. Not exact: more than two channels are 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Container, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,14 +20,16 @@ from scipy.signal import oaconvolve
 from clipsonic.audio.peaks import limited
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
-from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, packets_of, raise_if_out_of_memory, sound_stream
+from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_out_of_memory, sound_stream
+from clipsonic.ingest.placing import placed
+from clipsonic.ingest.probe import clock_of
 
 DUCK_DB = 12.0
 OTHER_RATE_HZ = 48000
 _DUCK_FROM_DB, _DUCK_FULL_DB = -30.0, -10.0  # below the loudest moment of the new sound
 _DUCK_WINDOW_S = 0.3
 _CHUNK_S = 1.0
-_JITTER_S = 0.03
+_ROUNDING_S = 0.01
 
 
 class Track(Protocol):
@@ -142,17 +145,16 @@ def own_format(video: str | Path) -> tuple[int, int]:
 
 
 def _own_sound(video: str | Path, rate_hz: int, channels: int) -> Iterator[np.ndarray]:
-    """The video's own sound (C, n) from time 0 on; gaps are filled, what overlaps is dropped."""
-    layout, done = "mono" if channels == 1 else "stereo", 0
+    """The video's own sound (C, n) from film time 0 on; gaps are filled, what overlaps is dropped."""
+    layout, done, clock = "mono" if channels == 1 else "stereo", 0, clock_of(video)
     with open_media(video) as source:
         sound: Any = sound_stream(source)
-        origin_s = Fraction(max(0, source.start_time or 0), av.time_base)
         resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate_hz)
-        for frame in _frames(source, sound):
+        for frame in _frames_in_place(clock.packets(source, sound), clock.jitter_s):
             for piece in resampler.resample(frame):
-                time = None if piece.pts is None or piece.time_base is None else piece.pts * piece.time_base
-                first = done if time is None else round((time - origin_s) * rate_hz)
-                if abs(first - done) <= _JITTER_S * rate_hz:  # Matroska counts milliseconds: that is no gap
+                told = _told(piece, rate_hz)
+                first = done if told is None else told
+                if abs(first - done) <= _ROUNDING_S * rate_hz:  # the resampler's: that is no gap
                     first = done
                 samples = piece.to_ndarray()[:, max(0, done - first) :]
                 if first > done:
@@ -162,10 +164,24 @@ def _own_sound(video: str | Path, rate_hz: int, channels: int) -> Iterator[np.nd
                 yield samples
 
 
-def _frames(source: Any, sound: Any) -> Iterator[Any]:
+def _frames_in_place(packets: Iterator[Any], jitter_s: float) -> Iterator[Any]:
+    """Decoded frames, their pts in samples of their own rate; what its packets' times tell is smoothed (`placing`)."""
+    for first in (frames := _frames(packets)):  # which tells the rate
+        rate_hz = first.sample_rate
+        pieces = ((_told(frame, rate_hz), frame.samples, frame) for frame in itertools.chain([first], frames))
+        for start, frame in placed(pieces, rate_hz, jitter_s):
+            frame.pts, frame.time_base = start, Fraction(1, rate_hz)
+            yield frame
+
+
+def _told(frame: Any, rate_hz: int) -> int | None:
+    return None if frame.pts is None else round(frame.pts * frame.time_base * rate_hz)
+
+
+def _frames(packets: Iterator[Any]) -> Iterator[Any]:
     """Decoded frames of the sound; what cannot be decoded is left out, what cannot be read ends it."""
     try:
-        for packet in packets_of(source, sound):
+        for packet in packets:
             try:
                 yield from packet.decode()
             except FFMPEG_ERRORS as error:

@@ -104,14 +104,14 @@ class PictureReader:
         references, base_s = self._media.reference_pts, self._media.time_base
         if not self._tolerance_s or not references:
             return self._shown_at(time_s)
-        wanted = (time_s + self._media.origin_s) / base_s
+        wanted = time_s / base_s
         place = bisect.bisect_left(references, wanted)
         nearest = min(references[max(0, place - 1) : place + 1], key=lambda pts: abs(pts - wanted))
         return nearest if abs(nearest - wanted) * base_s <= self._tolerance_s else self._shown_at(time_s)
 
     def _shown_at(self, time_s: float) -> int:
         pts = self._media.picture_pts
-        limit = (time_s + self._media.origin_s + _TIME_TOLERANCE_S) / self._media.time_base
+        limit = (time_s + _TIME_TOLERANCE_S) / self._media.time_base
         return pts[max(0, bisect.bisect_right(pts, limit) - 1)]
 
     def _read_pyav(self, wanted: list[int], *, may_seek: bool = True) -> list[np.ndarray]:
@@ -146,7 +146,7 @@ def _decord_is_better(media: Media) -> bool:
         and media.container in _DECORD_CONTAINERS
         and media.pixel_format in _DECORD_FORMATS
         and _keeps_its_shape(media)
-        and media.is_timed
+        and media.clock.may_seek
         and media.is_whole
         and len(media.picture_pts) <= _DECORD_MAX_PICTURES
     )

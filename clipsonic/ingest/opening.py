@@ -166,7 +166,7 @@ def seek_before(
         raise_if_out_of_memory(error)
 
 
-def packets_of(container: InputContainer, *streams: av.VideoStream | av.AudioStream) -> Iterator[av.Packet[Any]]:
+def demuxed(container: InputContainer, *streams: av.VideoStream | av.AudioStream) -> Iterator[av.Packet[Any]]:
     """The packets of these streams in order, at last an empty one each; damaged files end it with FFMPEG_ERRORS.
 
     A stream that has appeared since the file was opened makes PyAV's own iterator end with an IndexError; all that

@@ -1,8 +1,9 @@
-"""What a media file is, before a picture is decoded: its streams, and the time of every packet.
+"""What a media file is, before a picture is decoded: its streams, its clock, and the time of every packet.
 
 Guarantee: decodes nothing unless packets have no times, and ends with a fact or a refusal that names its reason. The
-ends are those of the packets that are there, not what the header promises.
-Price: one pass over the packets, about 3 ms for a ten-second file, a second or two per gigabyte.
+ends are those of the packets that are there, not what the header promises; all times are the film's (see `clock`).
+Price: one pass over the packets, about 3 ms for a ten-second file, a second or two per gigabyte; of a container whose
+clock may leap (MPEG-TS, MPEG-PS, FLV, Ogg) always over all of them.
 """
 
 from __future__ import annotations
@@ -12,19 +13,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
+import numpy as np
 from av.container import InputContainer
 
+from clipsonic.ingest.clock import DISCONTINUOUS, Clock, MediaStream, origin_of
 from clipsonic.ingest.opening import (
-    FFMPEG_ERRORS,
     IMPRECISE_CONTAINERS,
     IMPRECISE_S,
     open_media,
-    packets_of,
     pixel_aspect,
-    raise_if_out_of_memory,
     seek_before,
     sound_stream,
     streams_in_words,
@@ -32,26 +31,26 @@ from clipsonic.ingest.opening import (
     words_of,
 )
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
-from clipsonic.ingest.references import H264Packets
-from clipsonic.ingest.sizes import SizesOf
-
-__all__ = ["Media", "open_media", "picture_step", "picture_times", "probe", "video_stream", "words_of"]
+from clipsonic.ingest.scan import Scan
+from clipsonic.ingest.untimed import picture_step
 
 MAX_HOURS = 1000.0
-"""Between the first and the last packet of a file: beyond, its timestamps are not times."""
+"""Between the first and the last packet of a film: beyond, its timestamps are not times."""
 MAX_GAP_S = 10.0
 """How long a picture or a sound packet stands for something: where neither has come for longer, there is nothing."""
+_MAX_STILL_S, _MAX_STILL_STEPS = 2.0, 10.0  # a picture that stands for longer than both is followed by a hole
+_FIRST_EARLY_S = 0.1  # encoders let the picture begin this much later than the sound
 _PAST_END_S = 3.0  # how far both streams are read past a wanted end: packets are interleaved and reordered
 
 
 @dataclass(frozen=True)
 class Media:
-    """A file that has a moving picture; times in seconds from what a player shows as 0.
+    """A file that has a moving picture; times are the film's: 0 is what a player shows as 0.
 
     Args:
         container, video_codec, sound_codec, pixel_format: FFmpeg's names; no sound, no `sound_codec`.
         fps: average frame rate, 0 where unknown.
-        origin_s: the container's timestamp of time 0.
+        clock: hands out the file's packets in film time.
         time_base: seconds per unit of the picture timestamps.
         picture_pts: the time of every picture, ascending, in units of `time_base`.
         key_pts: those where decoding can start.
@@ -61,6 +60,8 @@ class Media:
         is_timed: whether every packet told its time (else `picture_pts` was found by decoding).
         is_from_start, is_whole: whether the file was looked at from its start, and from there to its end.
         picture_end_s, sound_end_s: where the last packet of each stream ends.
+        shown_s: (from, to) where pictures come, ascending: not before the first, nor where one stands for so long that
+            others must have been lost.
         gaps_s: (from, to) where there is neither picture nor sound, ascending; the last one has no end.
         promised_s: the least length of these streams by the header; 0 where it says nothing.
     """
@@ -70,7 +71,7 @@ class Media:
     sound_codec: str
     pixel_format: str
     fps: float
-    origin_s: float
+    clock: Clock
     time_base: float
     picture_pts: tuple[int, ...]
     key_pts: tuple[int, ...]
@@ -82,91 +83,126 @@ class Media:
     is_whole: bool
     picture_end_s: float
     sound_end_s: float
+    shown_s: tuple[tuple[float, float], ...]
     gaps_s: tuple[tuple[float, float], ...]
     promised_s: float
 
 
+def clock_of(path: str | Path) -> Clock:
+    """The clock of a whole video, for whoever reads its packets.
+
+    Raises:
+        RefusedError: not_media, decode_error, no_video.
+    """
+    return probe(path, needs_sound=False).clock
+
+
 def probe(path: str | Path, from_s: float = 0.0, until_s: float | None = None, *, needs_sound: bool = True) -> Media:
-    """Look at the file from before `from_s` to a little after `until_s` (default: all of it).
+    """Look at the file from before `from_s` to a little after `until_s` (default: all of it), both in film time.
 
     Raises:
         RefusedError: not_media, decode_error, no_video, and no_audio unless sound is not needed.
     """
     with open_media(path) as container:
-        video, sound = video_stream(container), sound_stream(container)
-        if not len(container.streams):
-            raise RefusedError(RefusalReason.DECODE_ERROR, "the container lists no streams")
-        if video is None:
-            raise RefusedError(RefusalReason.NO_VIDEO, f"streams: {streams_in_words(container)}")
-        if sound is None and needs_sound:
-            raise RefusedError(RefusalReason.NO_AUDIO, f"streams: {streams_in_words(container)}")
-        if video.codec_context is None or (needs_sound and sound is not None and sound.codec_context is None):
-            raise RefusedError(
-                RefusalReason.DECODE_ERROR, f"no decoder for one of the streams: {streams_in_words(container)}"
-            )
-        origin_s = max(0, container.start_time or 0) / av.time_base
+        video, sound = _streams_of(container, needs_sound)
+        if container.format.name in DISCONTINUOUS:
+            from_s, until_s = 0.0, None
+        origin_s = float(origin_of(container))
         if from_s > 0:
             early_s = IMPRECISE_S if container.format.name in IMPRECISE_CONTAINERS else 0.0
             seek_before(container, origin_s + from_s - early_s)
-        scan = _Scan(video, sound if needs_sound else None)
-        scan.run(container, None if until_s is None else origin_s + until_s + _PAST_END_S)
-        if from_s > 0 and not scan.can_show(origin_s + from_s):
+        scan = Scan(container, video, sound)
+        scan.run(None if until_s is None else origin_s + until_s + _PAST_END_S)
+        pictures, sounds = scan.pictures, scan.sounds
+        is_clear = pictures.is_timed and len(scan.parts) < 2 and pictures.can_show(origin_s + from_s)
+        if from_s > 0 and not is_clear:  # packets are told apart by their number from the start
             return probe(path, 0.0, until_s, needs_sound=needs_sound)
-        if sound is not None and scan.sound_end_s is None and needs_sound:
-            reason = RefusalReason.DECODE_ERROR if _promised_s(sound) else RefusalReason.NO_AUDIO
+        if not pictures.pts:
+            raise RefusedError(RefusalReason.DECODE_ERROR, f"the picture stream has no packets {scan.words}".strip())
+        if sounds is not None and not sounds.pts and needs_sound:
+            reason = RefusalReason.DECODE_ERROR if _promised_s(sounds.stream) else RefusalReason.NO_AUDIO
             raise RefusedError(reason, f"the sound stream has no packets {scan.words}".strip())
-        return _media_of(container, scan, origin_s, from_s <= 0, path)
+        return _media_of(container, scan, scan.clock(path), from_s <= 0, needs_sound)
 
 
-def _media_of(container: InputContainer, scan: _Scan, origin_s: float, is_from_start: bool, path: str | Path) -> Media:
-    pictures = scan.pictures if scan.is_timed else _times_by_decoding(path)
-    if not pictures:
-        raise RefusedError(RefusalReason.DECODE_ERROR, f"the picture stream has no packets {scan.words}".strip())
-    video, sound, pictures = scan.video, scan.sound, sorted(pictures)
-    covered = _covered([pts * scan.picture_base for pts in pictures], scan.sound_runs_s)
+def _streams_of(container: InputContainer, needs_sound: bool) -> tuple[av.VideoStream, av.AudioStream | None]:
+    video, sound = video_stream(container), sound_stream(container)
+    if not len(container.streams):
+        raise RefusedError(RefusalReason.DECODE_ERROR, "the container lists no streams")
+    if video is None:
+        raise RefusedError(RefusalReason.NO_VIDEO, f"streams: {streams_in_words(container)}")
+    if sound is None and needs_sound:
+        raise RefusedError(RefusalReason.NO_AUDIO, f"streams: {streams_in_words(container)}")
+    if video.codec_context is None or (sound is not None and sound.codec_context is None and needs_sound):
+        raise RefusedError(
+            RefusalReason.DECODE_ERROR, f"no decoder for one of the streams: {streams_in_words(container)}"
+        )
+    return video, sound
+
+
+def _media_of(container: InputContainer, scan: Scan, clock: Clock, is_from_start: bool, needs_sound: bool) -> Media:
+    video, base = scan.pictures.stream, scan.pictures.base
+    film = scan.pictures.film_pts(clock)
+    pictures = sorted(pts for pts in film if pts is not None)
+    starts_s, ends_s = scan.sounds.film_s(clock) if scan.sounds else (np.zeros(0), np.zeros(0))
+    covered = _covered(np.array(pictures) * base, starts_s)
     if covered[-1][1] - covered[0][0] > 3600.0 * MAX_HOURS:
         span = f"its packets lie {_hours_in_words((covered[-1][1] - covered[0][0]) / 3600.0)} apart"
         raise RefusedError(RefusalReason.DECODE_ERROR, f"{span}: no file of more than {MAX_HOURS:g} is read")
+    fps = float(video.average_rate or video.guessed_rate or 0)
+    last = film.index(pictures[-1])
+    last_picture_s = _believed_s(scan.pictures.durations[last] * base) or (1 / fps if fps else 0.04)
     # Matroska rounds times and lengths to milliseconds: no file may miss the length of a segment by that
-    rounding_s = 2 * min(scan.picture_base, 0.001)
+    rounding_s = 2 * min(base, 0.001)
+    promising: list[MediaStream] = [video, *([scan.sounds.stream] if scan.sounds and needs_sound else [])]
+    picture_end_s = pictures[-1] * base + last_picture_s + rounding_s
+    is_timed = scan.pictures.is_timed
     return Media(
         container=container.format.name,
         video_codec=video.codec_context.codec.name,
-        sound_codec=sound.codec_context.codec.name if sound else "",
+        sound_codec=scan.sounds.stream.codec_context.codec.name if scan.sounds and needs_sound else "",
         pixel_format=video.codec_context.pix_fmt or "",
-        fps=scan.fps,
-        origin_s=origin_s,
-        time_base=scan.picture_base,
+        fps=fps,
+        clock=clock,
+        time_base=base,
         picture_pts=tuple(pictures),
-        key_pts=tuple(sorted(scan.keys)) if scan.is_timed else (),
-        reference_pts=tuple(sorted(scan.references)) if scan.is_timed else (),
-        is_one_size=scan.sizes.are_one,
+        key_pts=_chosen(film, scan.pictures.keys),
+        reference_pts=_chosen(film, scan.pictures.references) if is_timed else (),
+        is_one_size=scan.pictures.sizes.are_one,
         pixel_aspect=pixel_aspect(video),
-        is_timed=scan.is_timed,
-        is_from_start=is_from_start or not scan.is_timed,
+        is_timed=is_timed,
+        is_from_start=is_from_start,
         is_whole=is_from_start and scan.reached_end,
-        picture_end_s=pictures[-1] * scan.picture_base + scan.last_picture_s + rounding_s - origin_s,
-        sound_end_s=(scan.sound_end_s or origin_s) - origin_s,
-        gaps_s=tuple(
-            (before[1] - origin_s, after[0] - origin_s)
-            for before, after in itertools.pairwise([*covered, (math.inf, math.inf)])
-        ),
-        promised_s=min(_promised_s(stream) for stream in (video, sound or video)),
+        picture_end_s=picture_end_s,
+        sound_end_s=float(ends_s.max(initial=0.0)) + 2 * clock.jitter_s,
+        shown_s=_shown(np.array(pictures) * base, picture_end_s),
+        gaps_s=tuple((before[1], after[0]) for before, after in itertools.pairwise([*covered, (math.inf, math.inf)])),
+        promised_s=min(_promised_s(stream) for stream in promising) if len(scan.parts) < 2 else 0.0,
     )
 
 
-def _covered(pictures_s: Sequence[float], sound_runs_s: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _chosen(film: Sequence[int | None], places: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(pts for place in places if (pts := film[place]) is not None))
+
+
+def _shown(times_s: np.ndarray, end_s: float) -> tuple[tuple[float, float], ...]:
+    """Where pictures come; a picture may stand for 2 s, or ten times as long as most, and a little before the first."""
+    steps_s = np.diff(times_s)
+    usual_s = float(np.median(steps_s)) if len(steps_s) else 0.0
+    breaks = np.flatnonzero(steps_s > max(_MAX_STILL_S, _MAX_STILL_STEPS * usual_s))
+    froms_s = times_s[[0, *(breaks + 1)]] - [_FIRST_EARLY_S, *(0.0 for _ in breaks)]
+    return tuple(zip(froms_s.tolist(), [*(times_s[breaks] + usual_s).tolist(), end_s], strict=True))
+
+
+def _covered(pictures_s: np.ndarray, sounds_s: np.ndarray) -> list[tuple[float, float]]:
     """(from, to) where there is a picture or a sound, or has been one less than MAX_GAP_S before; ascending."""
-    runs: list[tuple[float, float]] = []
-    for start_s, last_s in sorted([*((time_s, time_s) for time_s in pictures_s), *sound_runs_s]):
-        if runs and start_s <= runs[-1][1]:
-            runs[-1] = runs[-1][0], max(runs[-1][1], last_s + MAX_GAP_S)
-        else:
-            runs.append((start_s, last_s + MAX_GAP_S))
-    return runs
+    times_s = np.sort(np.concatenate([pictures_s, sounds_s]))
+    breaks = np.flatnonzero(np.diff(times_s) > MAX_GAP_S)
+    firsts_s, lasts_s = times_s[[0, *(breaks + 1)]], times_s[[*breaks, -1]] + MAX_GAP_S
+    return list(zip(firsts_s.tolist(), lasts_s.tolist(), strict=True))
 
 
-def _promised_s(stream: av.VideoStream | av.AudioStream) -> float:
+def _promised_s(stream: MediaStream) -> float:
     return _believed_s(float(stream.duration * stream.time_base)) if stream.duration and stream.time_base else 0.0
 
 
@@ -179,77 +215,6 @@ def _hours_in_words(hours: float) -> str:
     return f"{hours:.0f} hours" if hours < 1e7 else "more than ten million hours"
 
 
-class _Scan:
-    """One pass over the packets of a picture and, if given, a sound stream."""
-
-    def __init__(self, video: av.VideoStream, sound: av.AudioStream | None) -> None:
-        assert video.time_base is not None
-        self.video, self.sound = video, sound
-        self.picture_base = float(video.time_base)
-        self._sound_base = float(sound.time_base) if sound is not None and sound.time_base is not None else 1.0
-        self.fps = float(video.average_rate or video.guessed_rate or 0)
-        self.pictures: list[int] = []
-        self.keys: list[int] = []
-        self.references: list[int] = []
-        self._packets = H264Packets.of(video.codec_context.name, video.codec_context.extradata)
-        self.sizes = SizesOf(video.codec_context.name)
-        self.sound_end_s: float | None = None
-        self.sound_runs_s: list[tuple[float, float]] = []  # starts of the first and of the last packet of each run
-        self._sound_start_s: float | None = None
-        self.last_picture_s = 1 / self.fps if self.fps else 0.04  # how long the last picture stands
-        self.is_timed, self.reached_end, self.words = True, False, ""
-
-    def run(self, container: InputContainer, last_s: float | None) -> None:
-        """Read until both streams are past `last_s`, or to the end, or as far as the file can be read."""
-        streams = [self.video] if self.sound is None else [self.video, self.sound]
-        going_on = {stream.index for stream in streams}
-        try:
-            for packet in packets_of(container, *streams):
-                if packet.size == 0 or packet.is_discard:
-                    continue
-                time_s = self._picture(packet) if packet.stream.index == self.video.index else self._sound(packet)
-                if last_s is not None and time_s > last_s:
-                    going_on.discard(packet.stream.index)
-                    if not going_on:
-                        return
-        except FFMPEG_ERRORS as error:
-            raise_if_out_of_memory(error)
-            self.words = f"({words_of(error)})"  # what could be read up to here counts
-        self.reached_end = True
-
-    def can_show(self, time_s: float) -> bool:
-        """Whether the picture of this time can be decoded from what was read."""
-        return any(key * self.picture_base <= time_s for key in self.keys)
-
-    def _picture(self, packet: av.Packet[Any]) -> float:
-        pts = packet.pts
-        if pts is None:
-            self.is_timed, pts = False, packet.dts or 0
-        if not self.pictures or pts >= self.pictures[-1]:
-            self.last_picture_s = _believed_s((packet.duration or 0) * self.picture_base) or self.last_picture_s
-        self.pictures.append(pts)
-        if packet.is_keyframe:
-            self.keys.append(pts)
-        if self._packets is not None and self._packets.is_reference(packet):
-            self.references.append(pts)
-        self.sizes.see(memoryview(packet))
-        return pts * self.picture_base
-
-    def _sound(self, packet: av.Packet[Any]) -> float:
-        pts = packet.pts if packet.pts is not None else packet.dts
-        start_s = self.sound_end_s or 0.0 if pts is None else pts * self._sound_base
-        length_s = _believed_s((packet.duration or 0) * self._sound_base)
-        if not length_s and pts is not None:  # without a time and a length it belongs to the packet before it
-            length_s = max(0.0, start_s - (start_s if self._sound_start_s is None else self._sound_start_s))
-        self._sound_start_s = start_s
-        if self.sound_runs_s and 0.0 <= start_s - self.sound_runs_s[-1][1] <= MAX_GAP_S:
-            self.sound_runs_s[-1] = self.sound_runs_s[-1][0], start_s
-        else:
-            self.sound_runs_s.append((start_s, start_s))
-        self.sound_end_s = max(self.sound_end_s or 0.0, start_s + length_s)
-        return start_s
-
-
 def picture_times(frames: Iterator[av.VideoFrame], step: int) -> Iterator[tuple[int, av.VideoFrame]]:
     """(pts, picture) of decoded pictures; one without a time follows its predecessor by `step`."""
     pts = -step
@@ -258,25 +223,4 @@ def picture_times(frames: Iterator[av.VideoFrame], step: int) -> Iterator[tuple[
         yield pts, frame
 
 
-def picture_step(video: av.VideoStream) -> int:
-    """Average distance of pictures, in units of the stream's time base."""
-    assert video.time_base is not None
-    fps = video.average_rate or video.guessed_rate or 25
-    return max(1, round(1 / (fps * video.time_base)))
-
-
-def _times_by_decoding(path: str | Path) -> list[int]:
-    """Where packets have no times (AVI with reordered pictures, raw streams) only the decoder knows them."""
-    with open_media(path) as container:
-        video = video_stream(container)
-        assert video is not None
-        times: list[int] = []
-        try:
-            frames = (frame for packet in packets_of(container, video) for frame in packet.decode())
-            for pts, _ in picture_times(frames, picture_step(video)):
-                times.append(pts)
-        except FFMPEG_ERRORS as error:
-            raise_if_out_of_memory(error)  # what could be decoded up to here counts
-    if not times:
-        raise RefusedError(RefusalReason.DECODE_ERROR, "no picture could be decoded")
-    return times
+__all__ = ["Media", "clock_of", "open_media", "picture_step", "picture_times", "probe", "video_stream", "words_of"]

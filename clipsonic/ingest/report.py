@@ -23,6 +23,7 @@ from clipsonic.shards.selection import is_silent
 _EXAMPLES = 3
 _CLIPPED_SHARE = 0.001
 _MIX_LOSS_DB = 4.0  # two unrelated channels lose 3
+_PADDED_S = 0.05  # encoders begin and end a track by less than this early or late
 _SHARES = ("silent", "still", "black", "clipped", "padded", "faintly_mixed")
 _ROW = [("seconds", "f8"), ("rms_db", "f4"), *((name, "?") for name in _SHARES)]
 """What is held of a record, 18 bytes: a corpus of a million is looked at in the memory of a small one."""
@@ -47,8 +48,8 @@ class CorpusReport:
         reasons: reason -> refused sources; examples: reason -> some of them, with the decoder's words.
         silent, still, black, clipped, padded, faintly_mixed: shares of records: without sound that teaches anything
             (what training leaves out by default); nothing moves between kept pictures; all kept pictures black; more
-            than 0.1 % of samples at full scale; sound padded at the end; more than 4 dB of it lost when its channels
-            became one.
+            than 0.1 % of samples at full scale; sound or picture missing for more than 50 ms (`valid_seconds`); more
+            than 4 dB of the sound lost when its channels became one.
         duplicates: share of records that look and sound like an earlier one; pairs: some of them, by key.
         rms_db: 5, 25, 50, 75 and 95 % quantiles of loudness.
         loudness, lengths: histograms of rms_db and of seconds.
@@ -162,7 +163,7 @@ def _row(item: dict[str, Any], codecs: Counter[str]) -> tuple[Any, ...]:
         item.get("still_share") == 1.0,
         item.get("black_share") == 1.0,
         item.get("clipped_share", 0.0) > _CLIPPED_SHARE,
-        item.get("valid_seconds", item["seconds"]) < item["seconds"] - 1e-3,
+        item.get("valid_seconds", item["seconds"]) < item["seconds"] - _PADDED_S,
         item.get("mix_loss_db", 0.0) > _MIX_LOSS_DB,
     )
 

@@ -1,14 +1,16 @@
 """One video file to segments: which seconds, the sound of them, the pictures of them, and their facts.
 
-Guarantee: picture and sound of a segment are of the same seconds; lengths follow the rule of `common_length` and
-nothing is decided by what is seen or heard: silent, black and still segments are given with their facts.
+Guarantee: picture and sound of a segment are of the same seconds of the film; lengths follow `common_length`, and
+nothing is decided by what is seen or heard: silent, black and still segments are given with their facts, and so are
+those in which picture or sound begins late or has a hole: `valid_seconds` says for how long both are true at once.
 Price: one decoding of the stretch. Runs in the decoding process: imports no torch.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +99,8 @@ class Segment:
 def common_length(picture_s: float, sound_s: float, seconds: float) -> float:
     """Length of a segment when picture and sound last this long from its start, at most `seconds`.
 
-    The shorter one may lack up to 5 %: the last picture stands, the sound is padded with silence.
+    The shorter one may lack up to 5 % at the end: the last picture stands, the sound is padded with silence. What
+    either lacks before it begins, or in a hole, makes no segment shorter: `valid_seconds` counts it.
     """
     shorter, longer = sorted((picture_s, sound_s))
     return max(0.0, min(seconds, longer, shorter / (1.0 - MAX_PADDED_SHARE)))
@@ -117,18 +120,20 @@ def _segments_of(path: str, job: Job, settings: ReadSettings) -> Iterator[Segmen
     first_s = job.start_s or 0.0
     media = probe(path, first_s, _last_needed_s(job, settings))
     with (
-        SoundReader(path, settings.spec.sample_rate_hz, media.origin_s, media.sound_end_s) as sound,
+        SoundReader(path, settings.spec.sample_rate_hz, media.clock, media.sound_end_s) as sound,
         PictureReader(path, media, tolerance_s=settings.frame_tolerance_s) as pictures,
     ):
         count, place, health = 0, 0, _Health()
         while settings.max_segments is None or count < settings.max_segments:
             start_s, place = _next_start(first_s, place, media, settings)
-            wave, valid_s = _sound_of(start_s, job, media, settings.spec, sound)
+            wave = _sound_of(start_s, job, media, settings.spec, sound)
             if not len(wave):
                 break
             times_s = CorpusSpec.frame_times_s(len(wave) / settings.spec.sample_rate_hz)
             frames = pictures.read([start_s + time_s for time_s in times_s])
             health.check(sound.tally, pictures.tally)
+            end_s = start_s + len(wave) / settings.spec.sample_rate_hz
+            valid_s = _shared_s(sound.spans(start_s, end_s), media.shown_s)
             yield _segment(job, media, settings, start_s, times_s, wave, valid_s, sound.mix_loss_db, frames)
             count += 1
     if count == 0:
@@ -173,8 +178,8 @@ def _last_needed_s(job: Job, settings: ReadSettings) -> float | None:
     return min(ends, default=None)
 
 
-def _sound_of(start_s: float, job: Job, media: Media, spec: CorpusSpec, sound: SoundReader) -> tuple[np.ndarray, float]:
-    """The sound of the segment that starts here, as long as the segment is, and how much of it is true; or nothing."""
+def _sound_of(start_s: float, job: Job, media: Media, spec: CorpusSpec, sound: SoundReader) -> np.ndarray:
+    """The sound of the segment that starts here, as long as the segment is; or nothing."""
     end_s = float("inf") if job.end_s is None else job.end_s
     end_s = min(end_s, media.gaps_s[-1][0])  # beyond it nothing comes, whatever length the last packet claims
     picture_s = min(media.picture_end_s, end_s) - start_s
@@ -183,11 +188,17 @@ def _sound_of(start_s: float, job: Job, media: Media, spec: CorpusSpec, sound: S
         num_samples = _num_samples(common_length(picture_s, sound_s, min(spec.seconds, end_s - start_s)), spec)
         if not num_samples:
             break
-        wave, valid_s = sound.read(start_s, num_samples)
-        if valid_s >= (1.0 - MAX_PADDED_SHARE) * num_samples / spec.sample_rate_hz - 1e-3:
-            return wave, valid_s
-        sound_s = valid_s
-    return np.zeros(0, np.float32), 0.0
+        wave, _ = sound.read(start_s, num_samples)
+        sound_s = sound.reached_s - start_s
+        if sound_s >= (1.0 - MAX_PADDED_SHARE) * num_samples / spec.sample_rate_hz - 1e-3:
+            return wave
+    return np.zeros(0, np.float32)
+
+
+def _shared_s(some: Sequence[tuple[float, float]], others: Sequence[tuple[float, float]]) -> float:
+    """Seconds that lie in a span of both."""
+    pairs = itertools.product(some, others)
+    return sum(max(0.0, min(one[1], two[1]) - max(one[0], two[0])) for one, two in pairs)
 
 
 def _num_samples(seconds: float, spec: CorpusSpec) -> int:

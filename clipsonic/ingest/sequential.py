@@ -22,8 +22,6 @@ from clipsonic.ingest.opening import (
     IMPRECISE_S,
     Tally,
     open_media,
-    packets_of,
-    seek_before,
     video_stream,
 )
 from clipsonic.ingest.probe import Media, picture_step, picture_times
@@ -44,7 +42,7 @@ class SequentialPictures:
 
     Args:
         tally: counts packets.
-        may_seek: whether to trust the container's index.
+        may_seek: whether to trust the container's index and key frames.
         unfiltered: leave H.264's deblocking filter out, about a seventh of the decoding.
 
     Raises:
@@ -55,7 +53,7 @@ class SequentialPictures:
         self, path: str | Path, media: Media, tally: Tally, *, may_seek: bool = True, unfiltered: bool = False
     ) -> None:
         self._media, self._tally = media, tally
-        self._may_seek = may_seek and media.is_timed and len(media.key_pts) > 0
+        self._may_go = may_seek and len(media.key_pts) > 0
         self._opening = open_media(path)
         self._container = self._opening.__enter__()
         stream = video_stream(self._container)
@@ -68,6 +66,8 @@ class SequentialPictures:
         self._wanted: set[int] = set()
         self._skipped: set[int] = set()
         self._needs_key = False  # after a seek: nothing can be decoded before the first key frame
+        self._skip_to: int | None = None  # without seeks: what lies before this key frame is read and not decoded
+        self._packets = media.clock.packets(self._container, stream)
         self._shown: Timed | None = None  # the picture on the screen
         self._next: Timed | None = None  # decoded already, not shown yet
         self._rewind()
@@ -107,7 +107,7 @@ class SequentialPictures:
         if self._shown is not None:
             return self._shown[1]
         if sought:
-            raise StartAgainError  # the index led past the wanted picture
+            raise StartAgainError  # the index led past the wanted picture, or the key frame does not stand alone
         if self._next is None:
             raise RefusedError(RefusalReason.DECODE_ERROR, self._tally.words or "no picture could be decoded")
         return self._next[1]
@@ -117,16 +117,29 @@ class SequentialPictures:
         keys = self._media.key_pts
         key = keys[max(0, bisect.bisect_right(keys, pts) - 1)] if keys else 0
         here = self._here()
-        if here is not None and here <= pts and pts not in self._skipped:
+        is_ahead = here is not None and here <= pts and pts not in self._skipped
+        if here is not None and is_ahead:
             gain_s = (key - here) * self._media.time_base
-            if not self._may_seek or gain_s < _SEEK_GAIN_S:
+            if not self._may_go or gain_s < _SEEK_GAIN_S:
                 return False
-        elif not self._may_seek:
+        elif not self._may_go:
             if here is None:
                 return False
             raise StartAgainError
-        early_s = IMPRECISE_S if self._media.container in IMPRECISE_CONTAINERS else 0.0
-        seek_before(self._container, key * self._media.time_base - early_s, self._stream)
+        return self._go_to(key, is_ahead)
+
+    def _go_to(self, key: int, is_ahead: bool) -> bool:
+        """Go on at this key frame: by a seek, or, where film time cannot be sought, reading on."""
+        clock = self._media.clock
+        if clock.may_seek:
+            early_s = IMPRECISE_S if self._media.container in IMPRECISE_CONTAINERS else 0.0
+            clock.seek(self._container, key * self._media.time_base - early_s, self._stream)
+            self._packets = clock.packets(self._container, self._stream)
+        elif is_ahead:
+            self._skip_to = key
+            self._context.flush_buffers()
+        else:
+            raise StartAgainError
         self._rewind()
         self._needs_key = True
         return True
@@ -138,24 +151,28 @@ class SequentialPictures:
 
     def _decode(self) -> Iterator[av.VideoFrame]:
         """All pictures from here on, less those that are neither wanted nor needed by others."""
-        packets = packets_of(self._container, self._stream)
         packet: av.Packet[Any] | None
         while True:
             try:
-                packet = next(packets)
+                packet = next(self._packets)
             except StopIteration:
                 return
             except FFMPEG_ERRORS as error:
                 self._tally.count(error)
                 packet = None
-            if self._needs_key and packet is not None and not packet.is_keyframe:
+            if packet is not None and packet.size and self._is_before_key(packet):
                 continue
-            self._needs_key = False
             if self._skips and packet is not None and packet.pts is not None:
                 self._choose_skipping(packet.pts)
             yield from self._decode_one(packet)
             if packet is None:
                 return
+
+    def _is_before_key(self, packet: av.Packet[Any]) -> bool:
+        """Whether decoding has not begun yet, after a seek, or before the key frame that is read on to."""
+        if self._needs_key and packet.is_keyframe and (self._skip_to is None or packet.pts == self._skip_to):
+            self._needs_key, self._skip_to = False, None
+        return self._needs_key
 
     def _choose_skipping(self, pts: int) -> None:
         if pts in self._wanted:

@@ -1,13 +1,14 @@
 """The sound of a video by presentation time: mono, at the wanted rate, every sample at its own instant.
 
-Guarantee: a sample is where its timestamp puts it, so a late start or a gap is silence and padding of the encoder is
-cut; runs of samples are never torn for timestamps that jitter by less than 20 ms (containers round them). How channels
-become one (`audio.mono`) is decided once for a stretch, from that stretch alone, whatever was read before.
-Price: each stretch is decoded once, about 5 ms per ten seconds of AAC, mixed in 2 ms, and resampled by soxr (HQ).
+Guarantee: a sample is where its timestamp puts it in the film (`clock`), so a late start or a gap is silence and what
+the encoder padded is cut; runs of samples are never torn for timestamps that jitter or are rounded (`placing`). How
+channels become one (`audio.mono`) is decided once for a stretch, from that stretch alone, whatever was read before.
+Price: each stretch is decoded once, about 5 ms per ten seconds of AAC, mixed in 4 ms, and resampled by soxr (HQ).
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,25 +22,22 @@ from av.audio.frame import format_dtypes
 
 from clipsonic.audio.mono import loss_db, mix
 from clipsonic.audio.wave import resample
-from clipsonic.ingest.opening import (
-    FFMPEG_ERRORS,
-    Tally,
-    open_media,
-    packets_of,
-    seek_before,
-    sound_stream,
-)
+from clipsonic.ingest.clock import Clock
+from clipsonic.ingest.opening import FFMPEG_ERRORS, Tally, open_media, sound_stream
+from clipsonic.ingest.placing import placed
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 
-_JITTER_S = 0.02
 _MARGIN_S = 0.05  # more than the resampler's filter is long
 _PREROLL_S = 1.0  # decoders need packets before the first right sample: AAC one, Opus 80 ms, MP3 its reservoir
 _SEEK_GAIN_S = 30.0
 
+_Channels = tuple[Sequence[np.ndarray], tuple[str, ...]]
+"""(n,) float32 each, and their names."""
+
 
 @dataclass(frozen=True)
 class _Block:
-    """Decoded channels, their names, and the place of the first sample, from time 0 at the file's own rate."""
+    """Decoded channels, their names, and where the first sample lies, from the film's time 0 at the file's own rate."""
 
     start: int
     channels: Sequence[np.ndarray]
@@ -56,7 +54,7 @@ class SoundReader:
     Args:
         path: the file.
         sample_rate_hz: the rate to give.
-        origin_s: the container's timestamp of time 0.
+        clock: the file's, as `probe` found it; the default is that of a file that begins at 0 and runs on.
         end_s: where the last packet ends: what a decoder gives beyond is the encoder's padding.
 
     Raises:
@@ -64,9 +62,9 @@ class SoundReader:
     """
 
     def __init__(
-        self, path: str | Path, sample_rate_hz: int, origin_s: float = 0.0, end_s: float = float("inf")
+        self, path: str | Path, sample_rate_hz: int, clock: Clock | None = None, end_s: float = math.inf
     ) -> None:
-        self._path, self._rate_hz, self._origin_s, self._end_s = path, sample_rate_hz, origin_s, end_s
+        self._path, self._rate_hz, self._clock, self._end_s = path, sample_rate_hz, clock or Clock(), end_s
         self.tally = Tally()
         self.source_rate_hz = 0
         self.mix_loss_db = 0.0
@@ -80,9 +78,9 @@ class SoundReader:
         self._opening.__exit__(None, None, None)
 
     def read(self, start_s: float, num_samples: int) -> tuple[np.ndarray, float]:
-        """(T,) float32 in [-1, 1] from `start_s` on, and for how many seconds of it the file has sound.
+        """(T,) float32 in [-1, 1] from `start_s` on, and how many seconds of it are the file's own sound.
 
-        What lies before the sound's start, in a gap, or after its end is 0.
+        The others lie before the sound's start, in a gap or a damaged stretch, or after its end, and are 0.
 
         Raises:
             RefusedError: decode_error, no sound could be decoded at all.
@@ -97,8 +95,24 @@ class SoundReader:
         skip = round((start_s - first / native_hz) * self._rate_hz)
         found = resample(stretch, native_hz, self._rate_hz)[skip : skip + num_samples]
         wave[: len(found)] = np.clip(found, -1.0, 1.0)
-        seconds = num_samples / self._rate_hz
-        return wave, min(seconds, max(0.0, min(self._end / native_hz, self._end_s) - start_s))
+        return wave, sum(to_s - from_s for from_s, to_s in self.spans(start_s, start_s + num_samples / self._rate_hz))
+
+    @property
+    def reached_s(self) -> float:
+        """Where the sound that has been decoded so far ends; more than asked for unless the file's ends before."""
+        return min(self._end / self.source_rate_hz, self._end_s)
+
+    def spans(self, from_s: float, to_s: float) -> list[tuple[float, float]]:
+        """(from, to), ascending, where there is true sound, of a stretch that has been read last."""
+        low, high = from_s * self.source_rate_hz, min(to_s, self._end_s) * self.source_rate_hz
+        found: list[tuple[float, float]] = []
+        for block in sorted(self._blocks, key=lambda block: block.start):
+            start, end = max(low, block.start), min(high, block.end)
+            if found and start <= found[-1][1]:
+                found[-1] = found[-1][0], max(found[-1][1], end)
+            elif start < end:
+                found.append((start, end))
+        return [(start / self.source_rate_hz, end / self.source_rate_hz) for start, end in found]
 
     def _mono(self, first: int, last: int, end: int) -> np.ndarray:
         """The samples from `first` to `last`, those from `end` on 0; each layout of channels is mixed as one."""
@@ -125,7 +139,8 @@ class SoundReader:
         stream = sound_stream(self._container)
         if stream is None:
             raise RefusedError(RefusalReason.NO_AUDIO, "there is no sound stream")
-        self._stream = stream
+        self._stream, self._base_s = stream, float(stream.time_base or 1)
+        self._skip_s = -math.inf  # packets before are read and not decoded
         self._restart()
         self._end = 0  # of the sound decoded so far, in samples
         if not self.source_rate_hz:
@@ -133,6 +148,7 @@ class SoundReader:
 
     def _restart(self) -> None:
         self._blocks: list[_Block] = []
+        self._packets = self._clock.packets(self._container, self._stream)
         self._decoded = self._decode()
 
     def _learn_rate(self) -> None:
@@ -149,8 +165,7 @@ class SoundReader:
             self._blocks and first < self._blocks[0].start > 0
         )
         if sought:
-            seek_before(self._container, self._origin_s + first / self.source_rate_hz - _PREROLL_S, self._stream)
-            self._restart()
+            self._go_to(first / self.source_rate_hz - _PREROLL_S)
         self._blocks = [block for block in self._blocks if block.end > first]
         while not self._blocks or self._blocks[-1].end < last:
             block = next(self._decoded, None)
@@ -165,37 +180,52 @@ class SoundReader:
             if block.end > first:
                 self._blocks.append(block)
 
+    def _go_to(self, time_s: float) -> None:
+        """Go on at or before this time: by a seek, or, where film time cannot be sought, by reading on."""
+        if self._clock.may_seek:
+            self._clock.seek(self._container, time_s, self._stream)
+            self._restart()
+            return
+        if self._blocks and time_s < self._blocks[0].start / self.source_rate_hz:
+            self._opening.__exit__(None, None, None)
+            self._open()
+        self._stream.codec_context.flush_buffers()
+        self._skip_s, self._blocks, self._decoded = time_s, [], self._decode()
+
     def _keep(self, block: _Block) -> None:
         self._blocks.append(block)
         self._end = max(self._end, block.end)
 
     def _decode(self) -> Iterator[_Block]:
         """Blocks in order; damaged packets are left out, and what comes after them stays at its time."""
-        expected: int | None = None
+        pieces = self._pieces()
+        for first in pieces:  # which tells the rate
+            rate_hz, jitter_s = self.source_rate_hz, self._clock.jitter_s
+            for start, (channels, names) in placed(itertools.chain([first], pieces), rate_hz, jitter_s):
+                yield _Block(start, channels, names)
+
+    def _pieces(self) -> Iterator[tuple[int | None, int, _Channels]]:
         for frame in self._frames():
             rate_hz = self.source_rate_hz = self.source_rate_hz or frame.sample_rate
             channels = [resample(channel, frame.sample_rate, rate_hz) for channel in channels_of(frame)]
-            start = expected or 0
+            told = None
             if frame.pts is not None and frame.time_base is not None:
-                told = round((float(frame.pts * frame.time_base) - self._origin_s) * rate_hz)
-                if expected is None or abs(told - expected) > _JITTER_S * rate_hz:
-                    start = told
-            block = _Block(start, channels, _names_of(frame))
-            expected = block.end
-            yield block
+                told = round(frame.pts * frame.time_base * rate_hz)
+            yield told, len(channels[0]), (channels, _names_of(frame))
 
-    def _frames(self) -> Iterator[av.AudioFrame]:
-        packets = packets_of(self._container, self._stream)
+    def _frames(self) -> Iterator[Any]:
         while True:
             try:
-                packet = next(packets)
+                packet = next(self._packets)
             except StopIteration:
                 return
             except FFMPEG_ERRORS as error:
                 self.tally.count(error)
                 return
+            if packet.size and packet.pts is not None and packet.pts * self._base_s < self._skip_s:
+                continue
             try:
-                frames: Any = packet.decode()
+                frames = packet.decode()
             except FFMPEG_ERRORS as error:
                 self.tally.count(error)
                 continue

@@ -24,7 +24,7 @@ SILENT_SHARE = 0.95
 
 @dataclass(frozen=True)
 class Candidate:
-    """One usable record: where it lies and how many samples of true sound it holds.
+    """One usable record: where it lies and how many samples of true sound with true picture it holds.
 
     Args:
         corpus: which one of a mix holds it.
@@ -91,6 +91,7 @@ def is_silent(facts: Facts) -> bool:
 
 def _candidate(facts: Facts, sample_rate_hz: int, corpus: int) -> Candidate:
     seconds = facts["seconds"]
-    true_s = min(seconds, facts.get("valid_seconds") or seconds)
+    valid_s = facts.get("valid_seconds")
+    true_s = seconds if valid_s is None else min(seconds, valid_s)
     source = facts.get("source_id") or facts.get("source") or facts["key"]
     return Candidate(facts["key"], facts["shard"], str(source), round(true_s * sample_rate_hz), corpus)

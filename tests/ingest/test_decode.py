@@ -39,7 +39,8 @@ MADE = {
     "av1.mkv": {"codec": "libsvtav1"},
     "h264_10bit.mp4": {"pix_fmt": "yuv420p10le"},
 }
-SHIFTED = {"h264.ts", "mpeg4_b_frames.avi"}  # whose containers begin with the sound's padding, or cannot reorder
+SHIFTED = {"h264.ts"}  # whose container begins with the sound's padding
+UNORDERED = {"mpeg4_b_frames.avi"}  # whose container cannot tell when a picture is shown
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def numbers_a_player_shows(path: Path, times_s: tuple[float, ...]) -> list[int]:
     return [makers.number_of(dict(shown)[time]) for time in times]
 
 
-@pytest.mark.parametrize("name", sorted(MADE))
+@pytest.mark.parametrize("name", sorted(set(MADE) - UNORDERED))
 def test_the_picture_is_the_one_a_player_shows_at_that_time(videos: Path, name: str) -> None:
     pictures = frames_at(videos / name, TIMES_S)
     assert [makers.number_of(picture) for picture in pictures] == numbers_a_player_shows(videos / name, TIMES_S)
@@ -104,7 +105,7 @@ def test_eight_bit_pictures_of_both_decoders_are_equal_bit_for_bit(videos: Path,
     assert all(np.array_equal(one, two) for one, two in zip(by_pyav, by_decord, strict=True))
 
 
-@pytest.mark.parametrize("name", sorted({*SHIFTED, "av1.mkv", "h264_10bit.mp4", "hevc.mp4", "h264.mp4"}))
+@pytest.mark.parametrize("name", sorted({*SHIFTED, *UNORDERED, "av1.mkv", "h264_10bit.mp4", "hevc.mp4", "h264.mp4"}))
 def test_what_decord_reads_wrongly_or_slower_goes_to_pyav(videos: Path, name: str) -> None:
     with PictureReader(videos / name, probe(videos / name)) as reader:
         reader.read([0.5])
@@ -130,7 +131,8 @@ def numbers_that_others_need(path: Path) -> set[int]:
 @pytest.mark.parametrize("name", sorted(name for name in MADE if name.startswith("h264")))
 def test_reference_pictures_are_those_that_the_decoder_keeps(videos: Path, name: str) -> None:
     media = probe(videos / name)
-    assert set(media.reference_pts) == numbers_that_others_need(videos / name)
+    origin = round(media.clock.origin_s / Fraction(media.time_base).limit_denominator(10**6))
+    assert {pts + origin for pts in media.reference_pts} == numbers_that_others_need(videos / name)
 
 
 def test_of_other_codecs_no_picture_is_known_to_be_a_reference(videos: Path) -> None:
@@ -143,7 +145,7 @@ def test_with_a_tolerance_the_nearest_reference_picture_is_taken_if_it_is_near_e
 ) -> None:
     path = videos / "h264_b_frames.mp4"
     media = probe(path)
-    references_s = [pts * media.time_base - media.origin_s for pts in media.reference_pts]
+    references_s = [pts * media.time_base for pts in media.reference_pts]
     assert 0 < len(references_s) < len(media.picture_pts)
     with PictureReader(path, media, tolerance_s=tolerance_s) as reader:
         numbers = [makers.number_of(picture) for picture in reader.read(TIMES_S)]

@@ -1,0 +1,204 @@
+"""One pass over the packets of a picture and a sound stream: what it tells of the file's clock, and then in film time.
+
+Guarantee: nothing is decoded; what can be read counts, whatever breaks off behind it. Price: two microseconds a packet.
+"""
+
+from __future__ import annotations
+
+from array import array
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer
+
+from clipsonic.ingest.clock import Clock, StreamClock, leap_s_of, origin_of, units
+from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, raise_if_out_of_memory, words_of
+from clipsonic.ingest.parts import Parts
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.ingest.references import H264Packets
+from clipsonic.ingest.sizes import SizesOf
+from clipsonic.ingest.untimed import picture_step, shown_order, times_in_order
+
+_UNORDERED = ("avi",)  # containers that tell in which order pictures are decoded, not in which they are shown
+
+
+class Scan:
+    """What one pass over the packets of a picture and, if there is one, a sound stream finds, in container time."""
+
+    def __init__(self, container: InputContainer, video: av.VideoStream, sound: av.AudioStream | None) -> None:
+        self._container, self.parts = container, Parts(leap_s_of(container))
+        is_unordered = container.format.name in _UNORDERED and bool(video.codec_context.has_b_frames)
+        self.pictures = Pictures(video, self.parts, is_unordered)
+        self.sounds = None if sound is None else Sounds(sound, self.parts)
+        self.reached_end, self.words = False, ""
+
+    def run(self, last_s: float | None) -> None:
+        """Read until both streams are past `last_s`, or to the end, or as far as the file can be read."""
+        readers: dict[int, Pictures | Sounds] = {self.pictures.stream.index: self.pictures}
+        if self.sounds is not None:
+            readers[self.sounds.stream.index] = self.sounds
+        going_on = set(readers)
+        try:
+            for packet in demuxed(self._container, *(reader.stream for reader in readers.values())):
+                if packet.size == 0:
+                    continue
+                time_s = readers[packet.stream.index].add(packet)
+                if last_s is not None and time_s > last_s:
+                    going_on.discard(packet.stream.index)
+                    if not going_on:
+                        return
+        except FFMPEG_ERRORS as error:
+            raise_if_out_of_memory(error)
+            self.words = f"({words_of(error)})"  # what could be read up to here counts
+        self.reached_end = True
+
+    def clock(self, path: str | Path) -> Clock:
+        """The file's clock.
+
+        Raises:
+            RefusedError: pictures tell no times, and none could be decoded.
+        """
+        firsts_s = [reader.first_s for reader in (self.pictures, self.sounds) if reader and reader.first_s is not None]
+        origin_s = origin_of(self._container, min(firsts_s, default=None))
+        streams: dict[int, StreamClock] = {}
+        for index, shifts in self.parts.shifts().items():
+            stream: Any = self._container.streams[index]
+            moved = [(number, units(Fraction(shift_s) - origin_s, stream)) for number, shift_s in shifts]
+            streams[index] = StreamClock(tuple(moved))
+        if not self.pictures.is_timed:
+            index = self.pictures.stream.index
+            streams[index] = self.pictures.with_order(streams[index], path)
+        return Clock(origin_s, streams, self.sounds.jitter_s() if self.sounds else 0.0)
+
+
+class Pictures:
+    """The packets of the picture stream, place by place; what an edit list hides is counted and left out.
+
+    Args:
+        is_unordered: whether the container's presentation times are none.
+    """
+
+    def __init__(self, stream: av.VideoStream, parts: Parts, is_unordered: bool) -> None:
+        assert stream.time_base is not None
+        self.stream, self.base = stream, float(stream.time_base)
+        self._parts, self._h264 = parts, H264Packets.of(stream.codec_context.name, stream.codec_context.extradata)
+        self._is_unordered = is_unordered
+        self.sizes = SizesOf(stream.codec_context.name)
+        self.count, self.is_timed = 0, not is_unordered
+        self.numbers: list[int] = []
+        self.pts: list[int] = []
+        self.told: list[bool] = []
+        self.decoded: list[int | None] = []
+        self.durations: list[int] = []
+        self.keys: list[int] = []  # places of packets where decoding can start
+        self.references: list[int] = []
+
+    @property
+    def first_s(self) -> float | None:
+        return min(self.pts) * self.base if self.pts else None
+
+    def add(self, packet: av.Packet[Any]) -> float:
+        """The next packet; returns its time in seconds."""
+        pts, dts, duration = packet.pts, packet.dts, packet.duration or 0
+        is_told = pts is not None and not self._is_unordered
+        if pts is None:
+            pts = dts or 0
+        self.count += 1
+        if packet.is_discard:
+            self._parts.add(self.stream.index, None, None, None)
+            return pts * self.base
+        start_s, decoding_s = pts * self.base, None if dts is None else dts * self.base
+        self._parts.add(self.stream.index, decoding_s, start_s, start_s + duration * self.base)
+        if packet.is_keyframe:
+            self.keys.append(len(self.pts))
+        if self._h264 is not None and self._h264.is_reference(packet):
+            self.references.append(len(self.pts))
+        self.sizes.see(memoryview(packet))
+        self.is_timed = self.is_timed and is_told
+        self.numbers.append(self.count - 1)
+        self.pts.append(pts)
+        self.told.append(is_told)
+        self.decoded.append(dts)
+        self.durations.append(duration)
+        return start_s
+
+    def film_pts(self, clock: Clock) -> list[int | None]:
+        """The film's time of every packet, None where it gives no picture."""
+        stream = clock.streams[self.stream.index]
+        if stream.given_pts:
+            return [stream.given_pts[number] for number in self.numbers]
+        return [pts + shift for pts, shift in zip(self.pts, stream.shifts_of(self.numbers), strict=True)]
+
+    def with_order(self, clock: StreamClock, path: str | Path) -> StreamClock:
+        """The clock with presentation times found by decoding, for a stream of which not every packet tells its own.
+
+        Raises:
+            RefusedError: no picture could be decoded.
+        """
+        shifts = dict(zip(self.numbers, clock.shifts_of(self.numbers), strict=True))
+        rows = zip(self.numbers, self.pts, self.told, self.decoded, strict=True)
+        told, decoded = {}, {}
+        for number, pts, is_told, dts in rows:
+            told[number] = pts + shifts[number] if is_told else None
+            decoded[number] = None if dts is None else dts + shifts[number]
+        shown = [number for number in shown_order(path, self.count) if number in told]
+        if not shown:
+            raise RefusedError(RefusalReason.DECODE_ERROR, "no picture could be decoded")
+        given = dict(zip(shown, times_in_order(shown, told, decoded, picture_step(self.stream)), strict=True))
+        late = [dts - given[number] for number in shown if (dts := decoded[number]) is not None]
+        given_pts = tuple(given.get(number) for number in range(self.count))
+        return StreamClock(clock.shifts, given_pts, max(0, max(late, default=0)))
+
+    def can_show(self, time_s: float) -> bool:
+        """Whether the picture of this container time can be decoded from what was read."""
+        return any(self.pts[place] * self.base <= time_s for place in self.keys)
+
+
+class Sounds:
+    """The packets of the sound stream; what an edit list hides is counted and left out."""
+
+    def __init__(self, stream: av.AudioStream, parts: Parts) -> None:
+        self.stream, self.base = stream, float(stream.time_base or 1)
+        self._parts, self._end = parts, 0
+        self.count = 0
+        self.numbers, self.pts, self.durations = array("q"), array("q"), array("q")
+
+    @property
+    def first_s(self) -> float | None:
+        return min(self.pts) * self.base if self.pts else None
+
+    def add(self, packet: av.Packet[Any]) -> float:
+        """The next packet; returns its time in seconds."""
+        pts = packet.pts if packet.pts is not None else packet.dts
+        if packet.is_discard:
+            self._parts.add(self.stream.index, None, None, None)
+        else:
+            duration = packet.duration or 0
+            if pts is None:  # without a length, too, it belongs to the packet before it
+                pts = self._end
+            elif not duration and self.pts:
+                duration = max(0, pts - self.pts[-1])
+            self._end = pts + duration
+            self._parts.add(self.stream.index, pts * self.base, pts * self.base, self._end * self.base)
+            self.numbers.append(self.count)
+            self.pts.append(pts)
+            self.durations.append(duration)
+        self.count += 1
+        return (pts or 0) * self.base
+
+    def film_s(self, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
+        """Where every packet starts and ends in the film, in seconds."""
+        pts = np.array(self.pts, np.int64)
+        if len(pts):
+            pts += np.array(clock.streams[self.stream.index].shifts_of(self.numbers), np.int64)
+        return pts * self.base, (pts + np.array(self.durations, np.int64)) * self.base
+
+    def jitter_s(self) -> float:
+        """By how much a packet's time misses the end of the one before it, the median."""
+        if len(self.pts) < 2:
+            return 0.0
+        pts, durations = np.array(self.pts, np.int64), np.array(self.durations, np.int64)
+        return float(np.median(np.abs(np.diff(pts) - durations[:-1]))) * self.base
