@@ -17,6 +17,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from clipsonic.audio.mono import mix
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import write_whole
 
@@ -52,7 +53,7 @@ def write_audio(
 
 
 def read_audio(path: str | os.PathLike[str]) -> tuple[Wave, int]:
-    """A sound file as (T,) float32 mono (the mean of its channels) and its rate in Hz.
+    """A sound file as (T,) float32 mono, its channels mixed as one (`audio.mono`), and its rate in Hz.
 
     Raises:
         UsageError: there is no such file.
@@ -65,7 +66,7 @@ def read_audio(path: str | os.PathLike[str]) -> tuple[Wave, int]:
         raise ClipsonicError(
             f"{source} is not a sound file that can be read ({error.error_string}): give WAV or FLAC"
         ) from None
-    return samples.mean(axis=1, dtype=np.float32), int(sample_rate_hz)
+    return mix(list(np.ascontiguousarray(samples.T))).wave, int(sample_rate_hz)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

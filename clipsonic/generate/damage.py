@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_out_of_memory, video_stream
+from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, open_media, raise_if_out_of_memory, video_stream
 from clipsonic.ingest.probe import probe
 from clipsonic.ingest.quarantine import RefusedError
 
@@ -40,7 +40,7 @@ def _is_whole(path: str | Path) -> bool:
         if picture is None or not picture.frames:
             return False
         try:
-            for packet in source.demux(picture):
+            for packet in demuxed(source, picture):
                 count += packet.size > 0
         except FFMPEG_ERRORS as error:
             raise_if_out_of_memory(error)

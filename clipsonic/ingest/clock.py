@@ -16,7 +16,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from clipsonic.ingest.opening import seek_before
+from clipsonic.ingest.opening import demuxed, seek_before
 from clipsonic.ingest.parts import LEAP_S, Lags
 
 DISCONTINUOUS = ("mpegts", "mpeg", "flv", "live_flv", "ogg")
@@ -74,17 +74,17 @@ class Clock:
         return all(len(stream.shifts) == 1 and not stream.given_pts for stream in self.streams.values())
 
     def packets(self, container: InputContainer, *streams: MediaStream) -> Iterator[av.Packet[Any]]:
-        """The packets of these streams, as `container.demux` gives them (at the end empty ones, that flush decoders).
+        """The packets of these streams, as `demuxed` gives them (at the end empty ones, that flush decoders).
 
         Their pts and dts are film time in units of `packet.time_base`; either is None where nobody knows it. What an
         edit list hides comes too (decoders need it), with `is_discard`. The container must be freshly opened, or, if
         `may_seek`, sought.
 
         Raises:
-            What `demux` raises.
+            What `demuxed` raises.
         """
         hands = {stream.index: _Hand(self._of(stream)) for stream in streams}
-        for packet in container.demux(*streams):
+        for packet in demuxed(container, *streams):
             if packet.size:
                 hands[packet.stream.index].put_right(packet)
             yield packet

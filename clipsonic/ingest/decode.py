@@ -1,14 +1,18 @@
-"""Pictures of a video by presentation time: the one a player shows at that instant, upright, as uint8 RGB.
+"""Pictures of a video by presentation time: the one a player shows at that instant, upright, as uint8 RGB in its shape.
 
 Guarantee: of all pictures the latest whose time is at most 0.1 ms past the wanted one (the first picture, before it);
-the same picture, bit for bit, whichever decoder gave it. With a tolerance, H.264 gives instead the nearest picture that
-others are made from, if one is near enough, and leaves out the filter that smooths the borders of blocks: measured on
-ten real videos, pictures then differ from their filtered selves by 0.2 to 3 of 255 on the mean.
+the same picture, bit for bit, whichever decoder gave it; in its own size where that changes in the file, and with
+square pixels: a pixel's shape is applied as players do, unless it is within 2 % of a square. With a tolerance, H.264
+gives instead the nearest picture that others are made from, if one is near enough, and leaves out the filter that
+smooths the borders of blocks: measured on ten real videos, pictures then differ from their filtered selves by 0.2 to 3
+of 255 on the mean.
 Price: each stretch is decoded once, from the key frame before it. Measured on one core, 4 to 10 pictures out of files
 of up to ten seconds: H.264 through PyAV, which can leave out pictures that nobody needs, takes 0.7 of decord's time;
 8-bit VP9, MJPEG and FFV1 through decord take 0.6 to 0.8 of PyAV's. So decord opens the latter, from containers that
-turn no picture, and PyAV everything else: 10 bit, AV1, long files, whatever decord cannot open, and HEVC, MPEG-TS and
-MPEG-4 with reordered pictures, where decord was seen to give other pictures than those asked for.
+turn no picture, and PyAV everything else: 10 bit, AV1, long files, whatever decord cannot open, HEVC, MPEG-TS and
+MPEG-4 with reordered pictures, where decord was seen to give other pictures than those asked for, and what it would
+show in another shape: it squeezes pictures of a new size into that of the first, and ignores the shape of pixels.
+Not exact: of a shape of pixels that changes within a file, the first is applied to all.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ _DECORD_MAX_PICTURES = 3600  # decord reads and keeps the index of the whole fil
 
 
 def frames_at(path: str | Path, times_s: Sequence[float], decoder: Decoder = "auto") -> list[np.ndarray]:
-    """The pictures a player shows at these times, in their order: (H, W, 3) uint8 RGB each, display rotation applied.
+    """The pictures a player shows at these times, in their order: (H, W, 3) uint8 RGB each, upright, in their shape.
 
     Args:
         times_s: seconds from the start of the file, in any order; after its end the last picture stands.
@@ -119,7 +123,7 @@ class PictureReader:
 
     def _read_decord(self, wanted: list[int]) -> list[np.ndarray]:
         if self._decord_reader is None:
-            self._decord_reader = _open_decord(self._path, len(self._media.picture_pts))
+            self._decord_reader = _open_decord(self._path, self._media)
         places = [bisect.bisect_left(self._media.picture_pts, pts) for pts in wanted]
         try:
             return list(self._decord_reader.get_batch(places).asnumpy())
@@ -133,7 +137,7 @@ class PictureReader:
 
 
 class DecordError(Exception):
-    """decord is not there, cannot read this file, or reads another number of pictures out of it than there are."""
+    """decord is not there, cannot read this file, or would give other pictures than there are."""
 
 
 def _decord_is_better(media: Media) -> bool:
@@ -141,6 +145,7 @@ def _decord_is_better(media: Media) -> bool:
         media.video_codec in _DECORD_CODECS
         and media.container in _DECORD_CONTAINERS
         and media.pixel_format in _DECORD_FORMATS
+        and _keeps_its_shape(media)
         and media.clock.may_seek
         and media.clock.origin_s >= 0  # before 0, decord was seen to give pictures a second late
         and media.is_whole
@@ -148,7 +153,13 @@ def _decord_is_better(media: Media) -> bool:
     )
 
 
-def _open_decord(path: str | Path, num_pictures: int) -> Any:
+def _keeps_its_shape(media: Media) -> bool:
+    return media.is_one_size and media.pixel_aspect == 1.0
+
+
+def _open_decord(path: str | Path, media: Media) -> Any:
+    if not _keeps_its_shape(media):
+        raise DecordError("decord would show its pictures in another shape")
     try:
         import decord
     except (ImportError, OSError) as error:  # no wheel for this platform
@@ -158,8 +169,8 @@ def _open_decord(path: str | Path, num_pictures: int) -> Any:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
     except _decord_errors() as error:
         raise DecordError(str(error)) from None
-    if len(reader) != num_pictures:
-        raise DecordError(f"decord counts {len(reader)} pictures, there are {num_pictures}")
+    if len(reader) != len(media.picture_pts):
+        raise DecordError(f"decord counts {len(reader)} pictures, there are {len(media.picture_pts)}")
     return reader
 
 

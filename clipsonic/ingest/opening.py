@@ -1,8 +1,11 @@
 """Opening a media file: local, of a known container, with FFmpeg's errors told apart and put into its own words.
 
 Guarantee: opens nothing but the file it is given (no URL, no playlist that names other files); what cannot be opened
-is refused as `not_media`, or as `decode_error` where its first bytes announce media.
-Price: about 1 ms.
+is refused as `not_media`, or as `decode_error` where its first bytes announce media. Everybody who opens a file sees
+the same streams and chooses the same ones: picture and sound of one programme, each with a decoder if any has one.
+Price: about 1 ms; where a stream is missing or its format unknown after FFmpeg's first look (5 MB or a few seconds), a
+second one at 64 MB or two minutes at most: measured 0.25 s and 64 MB of memory.
+Not told apart: a programme of sound alone, in a transport stream where the programme of the picture has none.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import av
 import av.error
@@ -25,6 +29,8 @@ _FORMATS = (
     "h264,hevc,wav,w64,mp3,aac,flac,ac3,aiff,caf,amr"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+_SECOND_LOOK = {**_OPTIONS, "probesize": str(64 * 2**20), "analyzeduration": str(120 * 10**6)}  # bytes, microseconds
+_HEADERLESS = ("mpegts", "mpeg", "flv", "live_flv")  # a stream is known when its first packet has come
 _MAGIC = (
     (4, (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")),
     (
@@ -33,8 +39,12 @@ _MAGIC = (
     ),
     (0, (b"ID3", b"fLaC", b"FORM", b".RMF", b"GIF8", b"DKIF", b"caff", b"#!AMR")),
 )
+_Stream = TypeVar("_Stream", av.VideoStream, av.AudioStream)
 FFMPEG_ERRORS = (OSError, ValueError, av.error.FFmpegError)
 """What PyAV raises for a damaged file; a failed allocation too, see `raise_if_out_of_memory`."""
+
+_SQUARE_PIXEL = 0.02  # encoders that round sizes to even numbers call pixels 1792:1791: such pictures stay as they are
+_MOST_ASPECT = 4.0
 
 IMPRECISE_CONTAINERS = ("mpegts", "mpeg")
 """They have no index: FFmpeg searches by bytes, and may land past the wanted place."""
@@ -65,16 +75,32 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
     Raises:
         RefusedError: not_media or decode_error, with the decoder's own words; memory.
     """
+    container = _opened(path, _OPTIONS)
+    if _lacks_a_stream(container):
+        container.close()
+        container = _opened(path, _SECOND_LOOK)
+    with container:
+        yield container
+
+
+def _opened(path: str | Path, options: dict[str, str]) -> InputContainer:
     try:
-        container = av.open(str(Path(path).absolute()), container_options=_OPTIONS, metadata_errors="replace")
+        return av.open(str(Path(path).absolute()), container_options=options, metadata_errors="replace")
     except FFMPEG_ERRORS as error:
         raise_if_out_of_memory(error)
         is_media = isinstance(error, OSError) or _announces_media(Path(path))
         raise RefusedError(
             RefusalReason.DECODE_ERROR if is_media else RefusalReason.NOT_MEDIA, words_of(error)
         ) from None
-    with container:
-        yield container
+
+
+def _lacks_a_stream(container: InputContainer) -> bool:
+    """Whether more of the file might show a stream that is missing, or what is not known of one that is there."""
+    video, sound = video_stream(container), sound_stream(container)
+    if container.format.name in _HEADERLESS and (video is None or sound is None):
+        return True
+    is_shapeless = video is not None and video.codec_context is not None and not video.codec_context.width
+    return is_shapeless or (sound is not None and sound.codec_context is not None and not sound.codec_context.rate)
 
 
 def words_of(error: BaseException) -> str:
@@ -91,16 +117,36 @@ def raise_if_out_of_memory(error: BaseException) -> None:
 
 
 def video_stream(container: InputContainer) -> av.VideoStream | None:
-    """The moving picture a player would show; a cover picture is none."""
+    """The moving picture a player would show; a cover picture is none, and what has no decoder gives way."""
     best = container.streams.best("video")
     candidates = [best, *container.streams.video]  # FFmpeg knows no best where it has seen no packet yet
-    return next((stream for stream in candidates if isinstance(stream, av.VideoStream) and not _is_cover(stream)), None)
+    moving = [stream for stream in candidates if isinstance(stream, av.VideoStream) and not _is_cover(stream)]
+    return _first_with_decoder(moving)
 
 
 def sound_stream(container: InputContainer) -> av.AudioStream | None:
-    """The sound a player would play."""
-    candidates = [container.streams.best("audio"), *container.streams.audio]
-    return next((stream for stream in candidates if isinstance(stream, av.AudioStream)), None)
+    """The sound a player would play with that picture: of the same programme; what has no decoder gives way."""
+    video = video_stream(container)
+    candidates = [container.streams.best("audio", related=video), *container.streams.audio]
+    sounds = [stream for stream in candidates if isinstance(stream, av.AudioStream)]
+    if video is None:
+        return _first_with_decoder(sounds)
+    programme = container.streams.best("video", related=video)  # FFmpeg's best of its programme stands for it
+    return _first_with_decoder(
+        [sound for sound in sounds if container.streams.best("video", related=sound) == programme]
+    )
+
+
+def _first_with_decoder(streams: list[_Stream]) -> _Stream | None:
+    """The first that can be decoded; if none can, the first."""
+    return next((stream for stream in streams if stream.codec_context is not None), next(iter(streams), None))
+
+
+def pixel_aspect(stream: av.VideoStream) -> float:
+    """Width of a pixel over its height; 1 where nothing is told, or what no display has."""
+    told = float(stream.sample_aspect_ratio or 0.0)
+    is_square = abs(told - 1.0) <= _SQUARE_PIXEL or not 1.0 / _MOST_ASPECT <= told <= _MOST_ASPECT
+    return 1.0 if is_square else told
 
 
 def _is_cover(stream: av.VideoStream) -> bool:
@@ -120,8 +166,29 @@ def seek_before(
         raise_if_out_of_memory(error)
 
 
+def demuxed(container: InputContainer, *streams: av.VideoStream | av.AudioStream) -> Iterator[av.Packet[Any]]:
+    """The packets of these streams in order, at last an empty one each; damaged files end it with FFMPEG_ERRORS.
+
+    A stream that has appeared since the file was opened makes PyAV's own iterator end with an IndexError; all that
+    FFmpeg reads until then was given, and a new iterator, which knows of the stream, goes on from there.
+    """
+    while True:
+        try:
+            yield from container.demux(*streams)
+            return
+        except IndexError:
+            continue
+
+
 def streams_in_words(container: InputContainer) -> str:
-    return ", ".join(f"{stream.type} {getattr(stream, 'name', None) or '?'}" for stream in container.streams) or "none"
+    """Each stream's type and codec, "without a decoder" where there is none."""
+    return ", ".join(_in_words(stream) for stream in container.streams) or "none"
+
+
+def _in_words(stream: av.stream.Stream) -> str:
+    is_media = isinstance(stream, (av.VideoStream, av.AudioStream))
+    name = getattr(stream, "name", None) or "?"
+    return f"{stream.type} without a decoder" if is_media and stream.codec_context is None else f"{stream.type} {name}"
 
 
 def _announces_media(path: Path) -> bool:

@@ -23,6 +23,7 @@ from clipsonic.ingest.opening import (
     IMPRECISE_CONTAINERS,
     IMPRECISE_S,
     open_media,
+    pixel_aspect,
     seek_before,
     sound_stream,
     streams_in_words,
@@ -54,6 +55,8 @@ class Media:
         picture_pts: the time of every picture, ascending, in units of `time_base`.
         key_pts: those where decoding can start.
         reference_pts: those that others are made from, in H.264; of other codecs, and without times, none is known.
+        is_one_size: whether no packet tells that the pictures change their size.
+        pixel_aspect: width of a pixel over its height, as a player shows it before it turns the picture; 1 = square.
         is_timed: whether every packet told its time (else `picture_pts` was found by decoding).
         is_from_start, is_whole: whether the file was looked at from its start, and from there to its end.
         picture_end_s, sound_end_s: where the last packet of each stream ends.
@@ -73,6 +76,8 @@ class Media:
     picture_pts: tuple[int, ...]
     key_pts: tuple[int, ...]
     reference_pts: tuple[int, ...]
+    is_one_size: bool
+    pixel_aspect: float
     is_timed: bool
     is_from_start: bool
     is_whole: bool
@@ -142,11 +147,11 @@ def _media_of(container: InputContainer, scan: Scan, clock: Clock, is_from_start
     starts_s, ends_s = scan.sounds.film_s(clock) if scan.sounds else (np.zeros(0), np.zeros(0))
     covered = _covered(np.array(pictures) * base, starts_s)
     if covered[-1][1] - covered[0][0] > 3600.0 * MAX_HOURS:
-        span = f"its packets lie {(covered[-1][1] - covered[0][0]) / 3600.0:.0f} hours apart"
+        span = f"its packets lie {_hours_in_words((covered[-1][1] - covered[0][0]) / 3600.0)} apart"
         raise RefusedError(RefusalReason.DECODE_ERROR, f"{span}: no file of more than {MAX_HOURS:g} is read")
     fps = float(video.average_rate or video.guessed_rate or 0)
     last = film.index(pictures[-1])
-    last_picture_s = scan.pictures.durations[last] * base or (1 / fps if fps else 0.04)
+    last_picture_s = _believed_s(scan.pictures.durations[last] * base) or (1 / fps if fps else 0.04)
     # Matroska rounds times and lengths to milliseconds: no file may miss the length of a segment by that
     rounding_s = 2 * min(base, 0.001)
     promising: list[MediaStream] = [video, *([scan.sounds.stream] if scan.sounds and needs_sound else [])]
@@ -163,6 +168,8 @@ def _media_of(container: InputContainer, scan: Scan, clock: Clock, is_from_start
         picture_pts=tuple(pictures),
         key_pts=_chosen(film, scan.pictures.keys),
         reference_pts=_chosen(film, scan.pictures.references) if is_timed else (),
+        is_one_size=scan.pictures.sizes.are_one,
+        pixel_aspect=pixel_aspect(video),
         is_timed=is_timed,
         is_from_start=is_from_start,
         is_whole=is_from_start and scan.reached_end,
@@ -196,7 +203,16 @@ def _covered(pictures_s: np.ndarray, sounds_s: np.ndarray) -> list[tuple[float, 
 
 
 def _promised_s(stream: MediaStream) -> float:
-    return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+    return _believed_s(float(stream.duration * stream.time_base)) if stream.duration and stream.time_base else 0.0
+
+
+def _believed_s(length_s: float) -> float:
+    """A length that a header or a packet claims; 0, as if nothing were said, where it is none."""
+    return length_s if 0.0 < length_s <= 3600.0 * MAX_HOURS else 0.0
+
+
+def _hours_in_words(hours: float) -> str:
+    return f"{hours:.0f} hours" if hours < 1e7 else "more than ten million hours"
 
 
 def picture_times(frames: Iterator[av.VideoFrame], step: int) -> Iterator[tuple[int, av.VideoFrame]]:

@@ -22,10 +22,11 @@ from clipsonic.shards.selection import is_silent
 
 _EXAMPLES = 3
 _CLIPPED_SHARE = 0.001
+_MIX_LOSS_DB = 4.0  # two unrelated channels lose 3
 _PADDED_S = 0.05  # encoders begin and end a track by less than this early or late
-_SHARES = ("silent", "still", "black", "clipped", "padded")
+_SHARES = ("silent", "still", "black", "clipped", "padded", "faintly_mixed")
 _ROW = [("seconds", "f8"), ("rms_db", "f4"), *((name, "?") for name in _SHARES)]
-"""What is held of a record, 17 bytes: a corpus of a million is looked at in the memory of a small one."""
+"""What is held of a record, 18 bytes: a corpus of a million is looked at in the memory of a small one."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ class CorpusReport:
         records, shards, num_bytes, hours: how much it is.
         listed, ingested, cut_short: of its sources; those cut short ended early but gave records.
         reasons: reason -> refused sources; examples: reason -> some of them, with the decoder's words.
-        silent, still, black, clipped, padded: shares of records: without sound that teaches anything (what training
-            leaves out by default); nothing moves between kept pictures; all kept pictures black; more than 0.1 % of
-            samples at full scale; sound or picture missing for more than 50 ms (`valid_seconds`).
+        silent, still, black, clipped, padded, faintly_mixed: shares of records: without sound that teaches anything
+            (what training leaves out by default); nothing moves between kept pictures; all kept pictures black; more
+            than 0.1 % of samples at full scale; sound or picture missing for more than 50 ms (`valid_seconds`); more
+            than 4 dB of the sound lost when its channels became one.
         duplicates: share of records that look and sound like an earlier one; pairs: some of them, by key.
         rms_db: 5, 25, 50, 75 and 95 % quantiles of loudness.
         loudness, lengths: histograms of rms_db and of seconds.
@@ -74,6 +76,7 @@ class CorpusReport:
     black: float
     clipped: float
     padded: float
+    faintly_mixed: float
     duplicates: float
     pairs: list[tuple[str, str]]
     rms_db: list[float]
@@ -161,6 +164,7 @@ def _row(item: dict[str, Any], codecs: Counter[str]) -> tuple[Any, ...]:
         item.get("black_share") == 1.0,
         item.get("clipped_share", 0.0) > _CLIPPED_SHARE,
         item.get("valid_seconds", item["seconds"]) < item["seconds"] - _PADDED_S,
+        item.get("mix_loss_db", 0.0) > _MIX_LOSS_DB,
     )
 
 
@@ -177,7 +181,8 @@ def report_in_words(report: CorpusReport) -> str:
         lines.append(f"loudness: median {middle:.1f} dB, 90 % of records between {low:.1f} and {high:.1f} dB")
     lines.append(
         f"silent {report.silent:.1%}, still {report.still:.1%}, black {report.black:.1%}, "
-        f"clipped {report.clipped:.1%}, padded {report.padded:.1%}, near-duplicates {report.duplicates:.1%} of records"
+        f"clipped {report.clipped:.1%}, padded {report.padded:.1%}, faintly mixed "
+        f"{report.faintly_mixed:.1%}, near-duplicates {report.duplicates:.1%} of records"
     )
     if report.pairs:
         lines.append(f"  looks and sounds alike, for instance: {' = '.join(report.pairs[0])}")

@@ -16,10 +16,11 @@ import numpy as np
 from av.container import InputContainer
 
 from clipsonic.ingest.clock import Clock, StreamClock, leap_s_of, origin_of, units, wrap_of
-from clipsonic.ingest.opening import FFMPEG_ERRORS, raise_if_out_of_memory, words_of
+from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, raise_if_out_of_memory, words_of
 from clipsonic.ingest.parts import LEAP_S, Lags, Parts, Turns, added
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.references import H264Packets
+from clipsonic.ingest.sizes import SizesOf
 from clipsonic.ingest.untimed import picture_step, shown_order, times_in_order
 
 _MOST_REORDERED = 16
@@ -43,7 +44,7 @@ class Scan:
             readers[self.sounds.stream.index] = self.sounds
         going_on = set(readers)
         try:
-            for packet in self._container.demux(*(reader.stream for reader in readers.values())):
+            for packet in demuxed(self._container, *(reader.stream for reader in readers.values())):
                 if packet.size == 0:
                     continue
                 time_s = readers[packet.stream.index].add(packet)
@@ -125,6 +126,7 @@ class Pictures(_Stream):
         super().__init__(stream, parts, turns)
         self.stream, self._is_unordered, self.is_timed = stream, is_unordered, not is_unordered
         self._h264 = H264Packets.of(stream.codec_context.name, stream.codec_context.extradata)
+        self.sizes = SizesOf(stream.codec_context.name)
         self.told: list[bool] = []
         self.decoded: list[int | None] = []
         self.keys: list[int] = []  # places of packets where decoding can start
@@ -139,6 +141,7 @@ class Pictures(_Stream):
             self.keys.append(len(self.pts))
         if self._h264 is not None and self._h264.is_reference(packet):
             self.references.append(len(self.pts))
+        self.sizes.see(memoryview(packet))
         is_told = pts is not None and not self._is_unordered
         self.is_timed = self.is_timed and is_told
         self.told.append(is_told)

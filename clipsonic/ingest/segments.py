@@ -134,7 +134,7 @@ def _segments_of(path: str, job: Job, settings: ReadSettings) -> Iterator[Segmen
             health.check(sound.tally, pictures.tally)
             end_s = start_s + len(wave) / settings.spec.sample_rate_hz
             valid_s = _shared_s(sound.spans(start_s, end_s), media.shown_s)
-            yield _segment(job, media, settings, start_s, times_s, wave, valid_s, frames)
+            yield _segment(job, media, settings, start_s, times_s, wave, valid_s, sound.mix_loss_db, frames)
             count += 1
     if count == 0:
         is_cut = min(media.promised_s, job.end_s or media.promised_s) - first_s >= settings.spec.min_seconds
@@ -215,6 +215,7 @@ def _segment(
     times_s: tuple[float, ...],
     wave: np.ndarray,
     valid_s: float,
+    mix_loss_db: float,
     frames: list[np.ndarray],
 ) -> Segment:
     rate_hz = settings.spec.sample_rate_hz
@@ -228,6 +229,7 @@ def _segment(
         "sample_rate": rate_hz,
         "valid_seconds": round(valid_s, 6),
         "has_audio": True,
+        "mix_loss_db": round(mix_loss_db, 2),
         **sound_facts(wave, rate_hz),
         **picture_facts(frames),
         "width": width,

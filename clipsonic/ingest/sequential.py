@@ -78,7 +78,7 @@ class SequentialPictures:
         self._opening.__exit__(None, None, None)
 
     def read(self, wanted: list[int]) -> list[np.ndarray]:
-        """The pictures of these ascending times (of `media.picture_pts`), upright RGB.
+        """The pictures of these ascending times (of `media.picture_pts`), as they are shown.
 
         Raises:
             RefusedError: decode_error, nothing could be decoded.
@@ -88,7 +88,7 @@ class SequentialPictures:
         pictures: dict[int, np.ndarray] = {}
         for pts in wanted:
             if pts not in pictures:
-                pictures[pts] = upright(self._advance_to(pts))
+                pictures[pts] = as_shown(self._advance_to(pts), self._media.pixel_aspect)
         return [pictures[pts] for pts in wanted]
 
     def _rewind(self) -> None:
@@ -191,9 +191,18 @@ class SequentialPictures:
         return frames
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, turned and mirrored as the display matrix says."""
-    picture = frame.to_ndarray(format="rgb24", threads=1)  # swscale could not always start more
+def as_shown(frame: av.VideoFrame, pixel_aspect: float = 1.0) -> np.ndarray:
+    """(H, W, 3) uint8 RGB with square pixels, turned and mirrored as the display matrix says; nothing is made smaller.
+
+    Args:
+        pixel_aspect: width of a decoded pixel over its height.
+    """
+    width, height = frame.width, frame.height
+    if pixel_aspect != 1.0:
+        width, height = round(width * max(1.0, pixel_aspect)), round(height / min(1.0, pixel_aspect))
+    picture = frame.to_ndarray(
+        format="rgb24", width=width, height=height, interpolation="BICUBIC" if pixel_aspect != 1.0 else None, threads=1
+    )  # swscale could not always start more threads
     matrix: Any = frame.side_data.get("DISPLAYMATRIX")
     if matrix is not None:  # rows (a, b, u), (c, d, v), ...: x' = a x + c y
         a, b, c, d = np.frombuffer(bytes(matrix)[:20], np.int32)[[0, 1, 3, 4]].tolist()

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_out_of_memory, video_stream
+from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, open_media, raise_if_out_of_memory, video_stream
 
 _QUICK = {"skip_loop_filter": "all", "skip_idct": "all"}
 
@@ -30,7 +30,7 @@ def shown_order(path: str | Path, num_packets: int) -> list[int]:
         video.codec_context.options, video.codec_context.thread_count = _QUICK, 1
         number = 0
         try:
-            for packet in container.demux(video):
+            for packet in demuxed(container, video):
                 if packet.size:
                     packet.pts = packet.dts = number
                     number += 1

@@ -87,6 +87,11 @@ def test_a_file_of_a_million_hours_is_refused(tmp_path: Path) -> None:
         segments_of(leaping(tmp_path / "long.mkv", 3.6e9))
 
 
+def test_a_refusal_has_no_more_hours_than_a_person_can_read(tmp_path: Path) -> None:
+    with pytest.raises(RefusedError, match=r"its packets lie more than ten million hours apart: no file of more than"):
+        segments_of(leaping(tmp_path / "long.mkv", 3.6e13))
+
+
 def test_lengths_that_an_mp4_claims_are_not_believed(tmp_path: Path) -> None:
     honest = makers.make_video(tmp_path / "honest.mp4", seconds=3.0)
     expected = [segment.facts["start_s"] for segment in segments_of(honest)]

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 
 import makers_ingest as makers
+import makers_streams as streams
+import numpy as np
 import pytest
 import soundfile
 
@@ -42,10 +44,25 @@ def test_the_numbers_are_those_of_the_corpus(corpus: Path) -> None:
     assert report.hours == pytest.approx(6 / 3600)
     assert report.silent == pytest.approx(2 / 6, abs=1e-4), "the still one has no click in its second"
     assert report.still == pytest.approx(1 / 6, abs=1e-4)
-    assert report.black == report.clipped == 0.0
+    assert report.black == report.clipped == report.faintly_mixed == 0.0
     assert sum(report.loudness.counts) == sum(report.lengths.counts) == 6
     assert report.num_bytes == sum(path.stat().st_size for path in corpus.glob("*.tar"))
     assert report.codecs == {"h264 + aac": 6}
+
+
+def test_records_whose_channels_were_mixed_faintly_are_counted(tmp_path: Path) -> None:
+    left, other = 0.1 * np.random.default_rng(5).standard_normal((2, 48000))
+    (tmp_path / "raw").mkdir()
+    for number, by in enumerate((1.0, 0.0, -0.4, -1.0)):
+        sound = {"codec": "pcm_s16le", "wave": np.stack([left, by * left + np.sqrt(1 - by**2) * other])}
+        picture = {"codec": "libx264", "pictures": streams.numbered(25)}
+        streams.write(tmp_path / "raw" / f"{number}.mkv", [picture, sound])
+    options = IngestOptions(spec=CorpusSpec(16000, 1.0, 0.9), workers=1)
+    ingest([tmp_path / "raw"], tmp_path / "corpus", options, embedder=makers.DoubleEmbedder())
+    report = corpus_report(tmp_path / "corpus")
+    assert (report.records, report.faintly_mixed) == (4, 0.25)
+    assert "faintly mixed 25.0%" in report_in_words(report)
+    assert "faintly mixed records" in html_page(tmp_path / "corpus", report)
 
 
 def test_the_words_say_what_was_refused_and_why(corpus: Path) -> None:

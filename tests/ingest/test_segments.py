@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import makers_ingest as makers
+import makers_streams as streams
 import numpy as np
 import pytest
 from PIL import Image
@@ -221,3 +222,20 @@ def test_pictures_are_fitted_exactly_as_the_clips_own_transform_does_it(size: tu
     ours = fit_picture(picture, Fit(96, mode))  # type: ignore[arg-type]
     assert np.array_equal(ours, expected)
     assert np.array_equal(np.asarray(theirs(Image.fromarray(ours))), ours)  # theirs leaves it as it is
+
+
+@pytest.mark.parametrize(("by", "loss_db"), [(1.0, 0.0), (0.0, 3.0), (-0.4, 5.2), (-1.0, 0.0)])
+def test_each_record_tells_what_was_lost_when_its_channels_became_one(
+    tmp_path: Path, by: float, loss_db: float
+) -> None:
+    rng = np.random.default_rng(5)
+    left, other = (0.1 * rng.standard_normal((2, 4 * 48000))).astype(np.float32)
+    right = by * left + np.sqrt(1 - by**2) * other
+    pictures = streams.numbered(100)
+    path = streams.write(
+        tmp_path / "v.mkv",
+        [{"codec": "libx264", "pictures": pictures}, {"codec": "pcm_s16le", "wave": np.stack([left, right])}],
+    )
+    segments = segments_of(path)
+    assert [item.facts["mix_loss_db"] for item in segments] == [pytest.approx(loss_db, abs=0.1)] * 2
+    assert all(item.facts["rms_db"] > -32.0 for item in segments)

@@ -9,9 +9,10 @@ import makers_ingest as makers
 import numpy as np
 import pytest
 
+from clipsonic.audio.wave import rms_db
 from clipsonic.ingest.probe import probe
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
-from clipsonic.ingest.sound import SoundReader, to_mono
+from clipsonic.ingest.sound import SoundReader, channels_of
 
 RATE_HZ = 16000
 
@@ -109,26 +110,101 @@ def test_the_encoders_padding_is_cut(tmp_path: Path) -> None:
     assert not wave[2 * RATE_HZ + 32 :].any()
 
 
-def test_a_share_of_two_channels_that_cancel_is_silence_and_of_equal_ones_is_the_same() -> None:
-    tone = np.sin(np.arange(480, dtype=np.float32) / 7)
-    for other, expected in ((-tone, np.zeros(480)), (tone, tone)):
-        frame = av.AudioFrame.from_ndarray(np.stack([tone, other]), format="fltp", layout="stereo")
-        frame.sample_rate = 48000
-        assert np.abs(to_mono(frame) - expected).max() < 1e-6
+def stereo(path: Path, left: np.ndarray, right: np.ndarray, rate_hz: int = 48000) -> Path:
+    """A file of these two channels, as PCM of floats."""
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("pcm_f32le", rate=rate_hz, layout="stereo")
+        for start in range(0, len(left), 1000):
+            piece = np.stack([left, right], axis=1)[start : start + 1000].astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(piece.reshape(1, -1), format="flt", layout="stereo")
+            frame.sample_rate, frame.pts = rate_hz, start
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
 
 
-def test_speech_in_the_centre_of_five_channels_is_louder_than_the_surround_and_full_scale_stays_full_scale() -> None:
-    tone = np.sin(np.arange(480, dtype=np.float32) / 7)
-    names = [channel.name for channel in av.AudioLayout("5.1").channels]
-    loud = {}
-    for name in names:
-        frame = av.AudioFrame.from_ndarray(
-            np.stack([tone if other == name else 0 * tone for other in names]), format="fltp", layout="5.1"
-        )
-        frame.sample_rate = 48000
-        loud[name] = float(np.abs(to_mono(frame)).max())
-    assert loud["FC"] > loud["FL"] == loud["FR"] > loud[names[-1]] > loud["LFE"] == 0.0
-    assert sum(loud.values()) == pytest.approx(1.0, abs=0.01)  # peak of the sampled sine
+def noise(seconds: float, seed: int = 0, rate_hz: int = 48000) -> np.ndarray:
+    """(T,) of known samples, about -20 dB."""
+    return (0.1 * np.random.default_rng(seed).standard_normal(round(seconds * rate_hz))).astype(np.float32)
+
+
+def test_two_channels_that_cancel_are_heard_and_equal_ones_are_the_same(tmp_path: Path) -> None:
+    left = noise(3.0)
+    with SoundReader(stereo(tmp_path / "same.mkv", left, left), RATE_HZ) as sound:
+        same, _ = sound.read(0.5, RATE_HZ)
+        assert sound.mix_loss_db == 0.0
+    with SoundReader(stereo(tmp_path / "anti.mkv", left, -left), RATE_HZ) as sound:
+        anti, _ = sound.read(0.5, RATE_HZ)
+        assert sound.mix_loss_db == 0.0
+    assert rms_db(same) == pytest.approx(-24.8, abs=0.5)  # what is above 8 kHz is gone
+    assert np.array_equal(anti, same)
+
+
+def test_one_channel_that_sounds_alone_keeps_its_level(tmp_path: Path) -> None:
+    left = noise(3.0)
+    with SoundReader(stereo(tmp_path / "same.mkv", left, left), RATE_HZ) as sound:
+        same, _ = sound.read(0.5, RATE_HZ)
+    with SoundReader(stereo(tmp_path / "one.mkv", 0 * left, left), RATE_HZ) as sound:
+        assert np.array_equal(sound.read(0.5, RATE_HZ)[0], same)
+
+
+def test_ordinary_stereo_is_the_mean_of_its_channels_and_tells_what_the_mean_lost(tmp_path: Path) -> None:
+    left, right = noise(3.0, 1), noise(3.0, 2)
+    with SoundReader(stereo(tmp_path / "wide.mkv", left, right), RATE_HZ) as sound:
+        wide, _ = sound.read(0.5, RATE_HZ)
+        assert sound.mix_loss_db == pytest.approx(3.0, abs=0.1)
+    mean = np.float32(0.5) * (left + right)
+    with SoundReader(stereo(tmp_path / "mean.mkv", mean, mean), RATE_HZ) as sound:
+        assert np.array_equal(wide, sound.read(0.5, RATE_HZ)[0])
+
+
+@pytest.mark.parametrize("codec", ["aac", "flac", "pcm_s16le"])
+def test_how_channels_are_mixed_does_not_depend_on_what_was_read_before(tmp_path: Path, codec: str) -> None:
+    """Two seconds of ordinary stereo, then two in which the channels cancel: each stretch is mixed by itself."""
+    path = tmp_path / f"{codec}.mkv"
+    left, right = noise(4.0, 1), noise(4.0, 2)
+    right[2 * 48000 :] = -left[2 * 48000 :]
+    with av.open(str(stereo(tmp_path / "raw.mkv", left, right))) as source, av.open(str(path), "w") as target:
+        sound = target.add_stream(codec, rate=48000, layout="stereo")
+        sound.bit_rate = 320000  # at less, AAC makes unrelated channels of noise alike
+        for frame in source.decode(audio=0):
+            target.mux(sound.encode(frame))
+        target.mux(sound.encode(None))
+    starts_s = (0.0, 0.5, 1.5, 2.5, 3.0)
+    with SoundReader(path, RATE_HZ) as sound:
+        in_order = [(sound.read(start_s, RATE_HZ)[0], sound.mix_loss_db) for start_s in starts_s]
+    for start_s, (wave, lost_db) in zip(starts_s, in_order, strict=True):
+        with SoundReader(path, RATE_HZ) as sound:
+            alone, _ = sound.read(start_s, RATE_HZ)
+            assert np.array_equal(alone, wave)
+            assert sound.mix_loss_db == lost_db
+        assert rms_db(wave) > -35.0  # cancelled, they would be at -70 or below
+    assert in_order[0][1] == pytest.approx(3.0, abs=0.2)
+    assert in_order[-1][1] == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_layout_that_changes_within_a_stretch_keeps_every_part(tmp_path: Path) -> None:
+    """One second of one channel, one of two that cancel: joined as broadcasts join them."""
+    parts = []
+    for layout, channels in (("mono", 1), ("stereo", 2)):
+        part = tmp_path / f"{layout}.ts"
+        with av.open(str(part), "w") as container:
+            sound = container.add_stream("mp2", rate=48000, layout=layout)
+            wave = np.rint(20000 * noise(1.2, 3)).astype(np.int16)
+            for start in range(0, len(wave), 1152):
+                piece = np.stack([wave, -wave][:channels], axis=1)[start : start + 1152]
+                frame = av.AudioFrame.from_ndarray(piece.reshape(1, -1).copy(), format="s16", layout=layout)
+                frame.sample_rate, frame.pts = 48000, (0 if layout == "mono" else 50 * 1152) + start
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode(None))
+        parts.append(part.read_bytes())
+    (tmp_path / "v.ts").write_bytes(b"".join(parts))
+    with av.open(str(tmp_path / "v.ts")) as container:
+        origin_s = (container.start_time or 0) / av.time_base
+    with SoundReader(tmp_path / "v.ts", RATE_HZ, origin_s) as sound:
+        wave, _ = sound.read(0.0, round(2.2 * RATE_HZ))
+    first, second = (rms_db(wave[round(from_s * RATE_HZ) :][: RATE_HZ // 2]) for from_s in (0.3, 1.5))
+    assert first == pytest.approx(second, abs=1.0)
 
 
 @pytest.mark.parametrize("kind", ["u8", "s16", "s32", "flt", "dbl", "s16p", "fltp"])
@@ -141,7 +217,8 @@ def test_every_sample_format_has_the_same_scale(kind: str) -> None:
     data = (unit * scale + (128 if kind == "u8" else 0)).astype(dtype)
     frame = av.AudioFrame.from_ndarray(data, format=kind, layout="mono")
     frame.sample_rate = 8000
-    assert np.array_equal(to_mono(frame), unit[0].astype(np.float32))
+    (found,) = channels_of(frame)
+    assert np.array_equal(found, unit[0].astype(np.float32))
 
 
 def test_nine_kilohertz_do_not_fold_into_a_sound_of_sixteen_kilohertz(tmp_path: Path) -> None:
