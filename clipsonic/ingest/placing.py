@@ -73,7 +73,7 @@ class _Held(Generic[Piece]):
         """Move the run if the next pieces say so too."""
         by = np.array([told for told, _, _ in self._pieces if told is not None])
         near = float(np.median(by[:_NEAR]))
-        if self._is_first and abs(by[0] - near) <= self._rounding:
+        if self._is_first and abs(by[0] - near) < self._rounding:
             self._moved = float(by[0])
         elif self._is_first or min(abs(near - self._moved), abs(float(np.median(by)) - self._moved)) > self._step:
             alike = by[np.abs(by - near) <= self._spread]
