@@ -157,8 +157,9 @@ def _refusals(video: str | Path, kind: Kind) -> Iterator[None]:
 
 def _check_hidden(video: str | Path, kind: Kind, copying: Copying) -> None:
     if copying.hidden and not kind.has_edits:
+        pictures = "a picture" if copying.hidden == 1 else f"{copying.hidden} pictures"
         raise UsageError(
-            f"{video} was cut by an edit list that hides {copying.hidden} pictures which others are made from, and "
+            f"{video} was cut by an edit list that hides {pictures} which others are made from, and "
             f"{kind.name} cannot hide them: end --out in .mp4 or .mov"
         )
 

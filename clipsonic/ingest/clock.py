@@ -17,7 +17,7 @@ import av
 from av.container import InputContainer
 
 from clipsonic.ingest.opening import seek_before
-from clipsonic.ingest.parts import LEAP_S, shown_at
+from clipsonic.ingest.parts import LEAP_S, Lags
 
 DISCONTINUOUS = ("mpegts", "mpeg", "flv", "live_flv", "ogg")
 """Containers whose clock may leap or begin again: the whole file is looked at, and a leap is no hole."""
@@ -38,13 +38,15 @@ class StreamClock:
         given_pts: the film's pts of every packet, by number, where the container's own are no presentation times; None
             for a packet that gives no picture. Empty = the container tells them.
         lead: by how much dts are lowered besides, so that none lies after its pts.
-        wrap: after how many units the container's clock begins again, 0 = never: no pts lies half a turn from its dts.
+        wrap: after how many units the container's clock begins again, 0 = never.
+        most_lag: in such containers, how far a pts may be from its dts.
     """
 
     shifts: tuple[tuple[int, int], ...]
     given_pts: tuple[int | None, ...] = ()
     lead: int = 0
     wrap: int = 0
+    most_lag: int = 0
 
     def shifts_of(self, numbers: Iterable[int]) -> list[int]:
         """What is added to the times of the packets of these ascending numbers."""
@@ -100,7 +102,7 @@ class _Hand:
     """Sets the packets of one stream right, in order."""
 
     def __init__(self, clock: StreamClock) -> None:
-        self._given, self._lead, self._wrap = clock.given_pts, clock.lead, clock.wrap
+        self._given, self._lead, self._lags = clock.given_pts, clock.lead, Lags(clock.wrap, clock.most_lag)
         self._later, self._shift, self._count = list(clock.shifts[:0:-1]), clock.shifts[0][1], 0
 
     def shift_at(self, number: int) -> int:
@@ -113,7 +115,7 @@ class _Hand:
         """Give the next packet its film time."""
         shift, pts, dts = self.shift_at(self._count), packet.pts, packet.dts
         if pts is not None:
-            packet.pts = (pts if dts is None else shown_at(pts, dts, packet.duration or 0, self._wrap)) + shift
+            packet.pts = self._lags.presented(pts, dts) + shift
         if dts is not None:
             packet.dts = dts + shift - self._lead
         if self._given:

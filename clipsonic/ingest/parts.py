@@ -17,7 +17,6 @@ BACK_S = 0.2
 """A decoding time that falls by more than this begins a new part (packets may jitter by less)."""
 LEAP_S = 10.0
 """One that rises by more than this does so too, in containers whose clock need not run on."""
-_TURN_IN_LEAPS = 9544  # 2^33 / 90,000 s by LEAP_S
 _NEAR_S = 10.0  # streams are interleaved: of one part, they are read at about the same time
 _FIRST_NEAR_S = 60.0
 _NOTABLE_S = (-0.02, 0.5)  # a step of a stream that may have gone over to a part which another one has begun
@@ -196,16 +195,31 @@ class Turns:
         return turn
 
 
+class Lags:
+    """Tells presentation times in one stream of a clock that wraps or leaps, where they may be of another turn or part.
+
+    Args:
+        wrap: units of a turn; 0 = the clock never wraps, and all times are believed.
+        most: units; a presentation time farther from its decoding time is of another part, and is not believed.
+    """
+
+    def __init__(self, wrap: int, most: int) -> None:
+        self._wrap, self._most, self._lag = wrap, most, 0
+
+    def presented(self, pts: int, dts: int | None) -> int:
+        """The presentation time of the next packet, near its decoding time."""
+        if dts is None or not self._wrap:
+            return pts
+        pts = near(pts, dts, self._wrap)
+        if abs(pts - dts) > self._most:
+            return dts + self._lag
+        self._lag = pts - dts
+        return pts
+
+
 def near(time: int, other: int, wrap: int) -> int:
     """The time that is whole turns from this one and nearest to the other."""
-    return time - round((time - other) / wrap) * wrap if wrap and abs(time - other) > wrap // 2 else time
-
-
-def shown_at(pts: int, dts: int, duration: int, wrap: int) -> int:
-    """The presentation time of a packet, near its decoding time: not whole turns away, nor beyond a leap, where FFmpeg
-    puts the last picture before it; of a clock of which `wrap` is a turn, 95,444 s."""
-    pts = near(pts, dts, wrap)
-    return dts + duration if wrap and abs(pts - dts) > wrap // _TURN_IN_LEAPS else pts
+    return time - round((time - other) / wrap) * wrap if abs(time - other) > wrap // 2 else time
 
 
 def added(some: Steps, others: Steps) -> Steps:

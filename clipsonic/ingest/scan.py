@@ -17,7 +17,7 @@ from av.container import InputContainer
 
 from clipsonic.ingest.clock import Clock, StreamClock, leap_s_of, origin_of, units, wrap_of
 from clipsonic.ingest.opening import FFMPEG_ERRORS, raise_if_out_of_memory, words_of
-from clipsonic.ingest.parts import Parts, Turns, added, shown_at
+from clipsonic.ingest.parts import LEAP_S, Lags, Parts, Turns, added
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.references import H264Packets
 from clipsonic.ingest.untimed import picture_step, shown_order, times_in_order
@@ -69,7 +69,9 @@ class Scan:
             stream: Any = self._container.streams[index]
             moved = [(number, units(Fraction(shift_s) - origin_s, stream)) for number, shift_s in shifts]
             turns = self._turns.changes.get(index, [(0, 0)])
-            streams[index] = StreamClock(tuple(added(moved, turns)), wrap=self._turns.wrap)
+            streams[index] = StreamClock(
+                tuple(added(moved, turns)), wrap=self._turns.wrap, most_lag=units(LEAP_S, stream)
+            )
         if not self.pictures.is_timed:
             index = self.pictures.stream.index
             streams[index] = self.pictures.with_order(streams[index], path)
@@ -82,6 +84,7 @@ class _Stream:
     def __init__(self, stream: av.VideoStream | av.AudioStream, parts: Parts, turns: Turns) -> None:
         self._index, self.base = stream.index, float(stream.time_base or 1)
         self._parts, self._turns = parts, turns
+        self._lags = Lags(turns.wrap, units(LEAP_S, stream))
         self.count = 0
         self.numbers, self.pts, self.durations = array("q"), array("q"), array("q")
 
@@ -94,7 +97,7 @@ class _Stream:
         """Note the time of the next packet; returns it in seconds."""
         turn = 0
         if dts is not None and self._turns.wrap:
-            pts, turn = shown_at(pts, dts, duration, self._turns.wrap), self._turns.turn(self._index, self.count, dts)
+            pts, turn = self._lags.presented(pts, dts), self._turns.turn(self._index, self.count, dts)
         start_s = (pts + turn) * self.base
         decoding_s = None if dts is None else (dts + turn) * self.base
         self._parts.add(self._index, decoding_s, start_s, start_s + duration * self.base)
