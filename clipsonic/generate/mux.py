@@ -4,9 +4,10 @@ Guarantee: the packets of the picture stream are copied bit for bit, with their 
 tags; what an edit list hides stays hidden; the sound track begins at 0 on the clock that players show and lasts as long
 as the picture, or longer if the new sound does; the file is written whole. What cannot be copied is known beforehand,
 see `check_copy`. Price: the other streams (old sound, subtitles, chapters) are left out, and only codecs that the
-container can hold are possible; a pass over the packets before the one that writes. Not exact: H.264 and HEVC out of a
-transport stream have the start codes between their coded units replaced by lengths, which is how MP4 holds them; packed
-pictures of MPEG-4 are unpacked; the sound is AAC, in WebM Opus, and so nearly what was given.
+container can hold are possible; three passes over the packets before the one that writes, 5 s for a gigabyte. Not
+exact: H.264 and HEVC out of a transport stream have the start codes between their coded units replaced by lengths,
+which is how MP4 holds them; packed pictures of MPEG-4 are unpacked; the sound is AAC, in WebM Opus, and so nearly what
+was given.
 """
 
 from __future__ import annotations
@@ -156,8 +157,9 @@ def _refusals(video: str | Path, kind: Kind) -> Iterator[None]:
 
 def _check_hidden(video: str | Path, kind: Kind, copying: Copying) -> None:
     if copying.hidden and not kind.has_edits:
+        pictures = "a picture" if copying.hidden == 1 else f"{copying.hidden} pictures"
         raise UsageError(
-            f"{video} was cut by an edit list that hides {copying.hidden} pictures which others are made from, and "
+            f"{video} was cut by an edit list that hides {pictures} which others are made from, and "
             f"{kind.name} cannot hide them: end --out in .mp4 or .mov"
         )
 

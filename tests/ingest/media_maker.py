@@ -135,11 +135,12 @@ def _inside(place: int, length: int, count: int) -> slice:
     return slice(round((place + 0.25) * cell), round((place + 0.75) * cell))
 
 
-def moment_of(wave: np.ndarray, rate_hz: int, least: float = 0.5) -> float:
+def moment_of(wave: np.ndarray, rate_hz: int, least: float = 0.5, until_s: float = NOISE_S) -> float:
     """Film second of the first sample of (T,) or (C, T) sound, found in the noise.
 
     Args:
         least: correlation with the noise that counts as found; a tenth of a second or more of sound is needed.
+        until_s: only the film up to here is searched, which is quicker.
 
     Raises:
         ValueError: it is not found there.
@@ -147,7 +148,7 @@ def moment_of(wave: np.ndarray, rate_hz: int, least: float = 0.5) -> float:
     mono = np.atleast_2d(np.asarray(wave, np.float64)).mean(axis=0)
     common = gcd(NOISE_HZ, rate_hz)
     piece = resample_poly(mono, NOISE_HZ // common, rate_hz // common) if rate_hz != NOISE_HZ else mono
-    whole = np.asarray(noise(), np.float64)
+    whole = np.asarray(noise()[: round(until_s * NOISE_HZ)], np.float64)
     sums = np.concatenate([[0.0], np.square(whole).cumsum()])
     energy = sums[len(piece) :] - sums[: -len(piece)]
     match = oaconvolve(whole, piece[::-1], mode="valid") / np.sqrt(np.maximum(energy * np.square(piece).sum(), 1e-12))
@@ -318,7 +319,7 @@ def _picture_packets(stream: Any, film: Film) -> Iterator[av.Packet]:
 
 
 def _packed(packets: list[av.Packet]) -> list[av.Packet]:
-    """The second of two in the packet of the first wherever it is a B picture, and in its own place an empty one."""
+    """Each B picture in the packet of the picture before it, and in its own place an empty one."""
     data = [bytes(packet) for packet in packets]
     kinds = [one[one.index(_PICTURE) + 4] >> 6 for one in data]
     for place, kind in enumerate(kinds):
