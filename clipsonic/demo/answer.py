@@ -52,10 +52,15 @@ def answer(
     if upload is not None:
         tell(0.0, f"looking at {upload.name}")
         seen = studio.look(wish, upload)
+    no_video = None if seen is None else seen.no_video
+    if no_video is not None:
+        tell(0.0, f"making the sound alone: {no_video}")
     ticket = studio.begin(wish, seen, None if upload is None else upload.name)
     result = _wait(studio, ticket, tell, is_wanted)
     if upload is None or upload.kind != "video":
         return Answer(result.sounds, result.facts, result.notice)
+    if no_video is not None:
+        return Answer(result.sounds, result.facts, result.notice, (), no_video)
     tell(1.0, "putting the sound to the video")
     videos, no_video = _with_sounds(studio, wish, upload, result)
     return Answer(result.sounds, result.facts, result.notice, videos, no_video)

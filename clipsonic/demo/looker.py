@@ -33,11 +33,15 @@ class Upload:
 
 @dataclass(frozen=True)
 class Seen:
-    """What an upload shows: pictures (H, W, 3) uint8; of a video their times and what is left of it, in seconds."""
+    """What an upload shows: pictures (H, W, 3) uint8; of a video their times and what is left of it, in seconds.
+
+    `no_video`: why it cannot be written with another sound, None if it can.
+    """
 
     pictures: Sequence[np.ndarray]
     times_s: Sequence[float] = field(default=())
     left_s: float | None = None
+    no_video: str | None = None
 
 
 class Looker:
@@ -60,7 +64,9 @@ class Looker:
                 return Seen(_proper(pictures))
             asked = {"path": str(upload.path), "start_s": start_s, "seconds": seconds, "segment_s": segment_s}
             facts, frames = self._child.call("frames", **asked)
-            return Seen(_proper(frames), [float(time_s) for time_s in facts["times_s"]], float(facts["left_s"]))
+            times_s = [float(time_s) for time_s in facts["times_s"]]
+            no_video = None if facts["why"] is None else str(facts["why"])
+            return Seen(_proper(frames), times_s, float(facts["left_s"]), no_video)
         except RefusedError as refused:
             raise self._refusal(upload, refused, start_s) from None
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clipsonic.audio.wave import read_audio
 from clipsonic.errors import ClipsonicError
-from clipsonic.generate.mux import replace_sound
+from clipsonic.generate.mux import check_copy, replace_sound
 from clipsonic.generate.prompt import read_picture
 from clipsonic.ingest.decode import frames_at
 from clipsonic.ingest.probe import probe
@@ -45,7 +45,9 @@ def picture(path: str, name: str) -> tuple[dict[str, Any], list[np.ndarray]]:
 
 
 def frames(path: str, start_s: float, seconds: float, segment_s: float) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Four frames (H, W, 3) for each segment from `start_s`, at bin centres; facts: `times_s` from it, and `left_s`.
+    """Four frames (H, W, 3) for each segment from `start_s`, at bin centres.
+
+    Facts: their `times_s` from there, `left_s`, and `why` this video cannot be given another sound, None if it can.
 
     Raises:
         RefusedError: not_media, no_video, decode_error, or too_short for this start.
@@ -58,7 +60,7 @@ def frames(path: str, start_s: float, seconds: float, segment_s: float) -> tuple
     times_s = CorpusSpec.frame_times_s(left_s, count)
     side = MAX_SIDE if count <= NUM_FRAMES else _MANY_SIDE
     shown = frames_at(path, [start_s + time_s for time_s in times_s])
-    return {"times_s": times_s, "left_s": left_s}, [_shrunk(frame, side) for frame in shown]
+    return {"times_s": times_s, "left_s": left_s, "why": _why_no_video(path)}, [_shrunk(frame, side) for frame in shown]
 
 
 def with_sound(path: str, sound: str, out: str, start_s: float) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -69,6 +71,14 @@ def with_sound(path: str, sound: str, out: str, start_s: float) -> tuple[dict[st
     except (ClipsonicError, OSError) as error:
         return {"written": False, "why": str(error).replace(path, "this video")[:300]}, []
     return {"written": True}, []
+
+
+def _why_no_video(path: str) -> str | None:
+    try:
+        check_copy(path, ".mp4")
+    except ClipsonicError as error:
+        return str(error).replace(path, "this video")[:300]
+    return None
 
 
 def _shrunk(pixels: np.ndarray, side: int = MAX_SIDE) -> np.ndarray:

@@ -15,16 +15,15 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import av
 from av.bitstream import BitStreamFilterContext
 
 from clipsonic.errors import UsageError
 from clipsonic.generate.edits import Shown
-from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, open_media, raise_if_out_of_memory, video_stream
+from clipsonic.ingest.clock import Clock
+from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_out_of_memory, video_stream
+from clipsonic.ingest.probe import clock_of
 
 UNPACK = "mpeg4_unpack_bframes"
-_TELL_DECODING_ONLY = ("avi", "h264", "hevc", "mpegvideo", "m4v")
-_QUICK = {"skip_loop_filter": "all", "skip_idct": "all"}  # the order of the pictures is wanted, not what they show
 
 
 class Seen(NamedTuple):
@@ -51,17 +50,21 @@ class Copying:
 
     Args:
         times: for every packet in turn (pts, dts) of the media; None for one that is left out.
-        edits: what of the media is shown when; one edit that begins at 0 and leaves nothing out is the plain case.
-        hidden: packets that are needed for decoding, but not shown.
+        edits: what of the media is shown when, ascending.
+        hidden: how many packets are needed for decoding, but not shown.
+        last_hidden: the greatest presentation time of these in the media; -1 if all lie before 0.
         end: where the film's last picture ends.
         time_base: seconds per unit of all these.
+        clock: the file's.
     """
 
     times: tuple[tuple[int, int] | None, ...]
     edits: tuple[Edit, ...]
     hidden: int
+    last_hidden: int
     end: int
     time_base: Fraction
+    clock: Clock
 
     @property
     def end_s(self) -> float:
@@ -77,12 +80,7 @@ class Copying:
     @property
     def needs_edits(self) -> bool:
         """Whether an edit list is needed beyond the one that hides what lies before 0."""
-        return bool(self.hidden) and (len(self.edits) > 1 or self.media_end > self.edits[0].to)
-
-    @property
-    def media_end(self) -> int:
-        """The greatest presentation time of the media, exclusive."""
-        return 1 + max(pts for pts, _ in filter(None, self.times))
+        return self.last_hidden >= 0
 
 
 def copying_of(path: str | Path) -> Copying:
@@ -96,29 +94,23 @@ def copying_of(path: str | Path) -> Copying:
         picture = video_stream(source)
         if picture is None:
             raise UsageError(f"{path} has no moving picture to put a sound to: give a video")
-        base = Fraction(picture.time_base or Fraction(1, 1000))
-        tells_order = source.format.name not in _TELL_DECODING_ONLY
-        order = None if tells_order else _Order(picture)
-        seen = []
-        for packet in packets_of(source, picture, unpacker(picture)):
-            seen.append(_seen(packet))
-            if order is not None:
-                order.add(packet)
-    if order is not None:
-        seen = order.applied(seen)
-    if not any(not one.is_hidden for one in seen):
+        clock, base = clock_of(path), Fraction(picture.time_base or Fraction(1, 1000))
+        seen = [_seen(packet) for packet in packets_of(source, picture, clock, unpacker(picture))]
+    if all(one.is_hidden for one in seen):
         raise UsageError(f"{path} shows no picture to put a sound to: give another video")
-    return _arranged(seen, base)
+    return _arranged(seen, base, clock)
 
 
-def packets_of(source: Any, picture: Any, unpack: BitStreamFilterContext | None) -> Iterator[Any]:
+def packets_of(source: Any, picture: Any, clock: Clock, unpack: BitStreamFilterContext | None) -> Iterator[Any]:
     """The packets of the picture on the film's clock, packed ones unpacked; as far as the file can be read.
 
     Args:
         unpack: the `unpacker` of this stream.
     """
     try:
-        for packet in _film_packets(source, picture):
+        for packet in clock.packets(source, picture):
+            if packet.size == 0:
+                continue
             yield from _unpacked(unpack, packet, picture)
         yield from _unpacked(unpack, None, picture)
     except FFMPEG_ERRORS as error:
@@ -135,17 +127,6 @@ def unpacker(picture: Any, copied: Any = None) -> BitStreamFilterContext | None:
     return BitStreamFilterContext(UNPACK, picture, copied) if is_packable else None
 
 
-def _film_packets(source: Any, picture: Any) -> Iterator[Any]:
-    origin_s = Fraction(source.start_time or 0, av.time_base)
-    for packet in demuxed(source, picture):
-        if packet.size == 0:
-            continue
-        shift = round(origin_s / packet.time_base)
-        packet.pts = None if packet.pts is None else packet.pts - shift
-        packet.dts = None if packet.dts is None else packet.dts - shift
-        yield packet
-
-
 def _unpacked(unpack: BitStreamFilterContext | None, packet: Any, picture: Any) -> Iterator[Any]:
     if unpack is None:
         yield from () if packet is None else (packet,)
@@ -159,38 +140,6 @@ def _seen(packet: Any) -> Seen:
     return Seen(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, packet.is_discard)
 
 
-class _Order:
-    """Finds by decoding in which order the pictures are shown, where a container tells decoding times only."""
-
-    def __init__(self, picture: Any) -> None:
-        self._decoder: Any = av.CodecContext.create(picture.codec_context.name, "r")
-        self._decoder.extradata = picture.codec_context.extradata
-        self._decoder.options = _QUICK
-        self._count = 0
-        self._shown: list[int] = []
-
-    def add(self, packet: Any) -> None:
-        """The next packet."""
-        numbered = av.Packet(bytes(packet))
-        numbered.pts = numbered.dts = self._count
-        self._count += 1
-        self._decode(numbered)
-
-    def applied(self, seen: Sequence[Seen]) -> list[Seen]:
-        """The same packets, each with the time at which it is shown: the pictures take the decoding times in turn."""
-        self._decode(None)
-        shown = list(dict.fromkeys(place for place in self._shown if 0 <= place < len(seen)))
-        slots = _slots(seen)
-        times = dict(zip(shown, sorted(slots[place] for place in shown), strict=True))
-        return [one._replace(pts=times.get(place, slots[place])) for place, one in enumerate(seen)]
-
-    def _decode(self, packet: Any) -> None:
-        try:
-            self._shown += [frame.pts for frame in self._decoder.decode(packet) if frame.pts is not None]
-        except FFMPEG_ERRORS as error:
-            raise_if_out_of_memory(error)
-
-
 def _slots(seen: Sequence[Seen]) -> list[int]:
     """The decoding times; a packet without one follows its predecessor."""
     slots: list[int] = []
@@ -200,16 +149,17 @@ def _slots(seen: Sequence[Seen]) -> list[int]:
     return slots
 
 
-def _arranged(seen: Sequence[Seen], base: Fraction) -> Copying:
+def _arranged(seen: Sequence[Seen], base: Fraction, clock: Clock) -> Copying:
     seen = _all_timed(seen)
     kept = _kept(seen)
     media, edits = _laid_out(seen, kept)
-    dts = _decoding_times(media, [seen[place].dts for place in kept])
+    dts = _decoding_times(media, _counted_back([seen[place] for place in kept]))
     times: list[tuple[int, int] | None] = [None] * len(seen)
     for place, pts, decoded in zip(kept, media, dts, strict=True):
         times[place] = pts, decoded
-    hidden = sum(seen[place].is_hidden for place in kept)
-    return Copying(tuple(times), tuple(edits), hidden, edits[-1].to, base)
+    hidden = [pts for place, pts in zip(kept, media, strict=True) if seen[place].is_hidden]
+    last_hidden = max([-1, *hidden])
+    return Copying(tuple(times), tuple(edits), len(hidden), last_hidden, edits[-1].to, base, clock)
 
 
 def _all_timed(seen: Sequence[Seen]) -> list[Seen]:
@@ -292,6 +242,16 @@ def _groups(seen: Sequence[Seen], kept: Sequence[int]) -> list[list[int]]:
             groups.append([])
         groups[-1].append(place)
     return groups
+
+
+def _counted_back(seen: Sequence[Seen]) -> list[int | None]:
+    """The decoding times told; the first ones, that Matroska does not tell, counted back from the first one told."""
+    told = [one.dts for one in seen]
+    known = next((place for place, dts in enumerate(told) if dts is not None), 0)
+    for place in range(known - 1, -1, -1):
+        after = told[place + 1]
+        told[place] = None if after is None else after - max(1, seen[place].duration)
+    return told
 
 
 def _decoding_times(pts: Sequence[int], told: Sequence[int | None]) -> list[int]:

@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 
     from clipsonic.audio.loudness import LevelReport
     from clipsonic.generate.best import Choice
+    from clipsonic.generate.copying import Copying
     from clipsonic.pipeline import AudioPipelineOutput, ClipSonicPipeline
 
 MAX_BATCH = 16
 
 
 class Asked(NamedTuple):
-    """A prompt as the pipeline takes it; of a video the seconds after `--start-s`, and a word if it is damaged."""
+    """A prompt as the pipeline takes it; of a video the seconds after `--start-s`, a word if it is damaged, and how its
+    picture is copied if a video is to be written."""
 
     kind: str
     prompt: Any
     left_s: float | None = None
     damage: str | None = None
+    copying: Copying | None = None
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,18 @@ def read_prompt(kind: str, args: argparse.Namespace) -> Asked:
     """The prompt of these options.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, or the video that is to be written of it cannot be.
     """
     if kind == "text":
         return Asked(kind, args.text)
     if kind == "video":
         from clipsonic.generate.damage import damage_of
+        from clipsonic.generate.video import check_video
         from clipsonic.pipeline.prompts import seconds_left
 
         left_s = seconds_left(args.video, args.start_s)
-        return Asked(kind, args.video, left_s, damage_of(args.video))
+        copying = check_video(args.video, args.out, args.mix) if is_video_file(args.out) else None
+        return Asked(kind, args.video, left_s, damage_of(args.video), copying)
     from clipsonic.generate.prompt import read_embeds, read_picture
 
     if kind == "image":
@@ -76,7 +81,7 @@ def make(args: argparse.Namespace, asked: Asked, pipeline: ClipSonicPipeline) ->
     sounds = make_sounds(pipeline, asked, duration_s, args)
     outs = numbered(Path(args.out), len(sounds.pairs))
     reports = [
-        write_one(args, path, wave, sounds.first.sample_rate_hz, index)
+        write_one(args, path, wave, sounds.first.sample_rate_hz, index, asked.copying)
         for index, ((wave, _), path) in enumerate(zip(sounds.pairs, outs, strict=True))
     ]
     pictures = draw(args, pipeline, sounds)
@@ -158,7 +163,9 @@ def call_pipeline(
     ]
 
 
-def write_one(args: argparse.Namespace, path: Path, wave: np.ndarray, rate_hz: int, index: int) -> LevelReport:
+def write_one(
+    args: argparse.Namespace, path: Path, wave: np.ndarray, rate_hz: int, index: int, copying: Copying | None = None
+) -> LevelReport:
     """One sound as a sound file, or as the video with that sound."""
     from clipsonic.generate.level import level_of
     from clipsonic.generate.write import tags_for, write_sound
@@ -170,7 +177,7 @@ def write_one(args: argparse.Namespace, path: Path, wave: np.ndarray, rate_hz: i
     from clipsonic.generate.video import Mix, write_video
 
     mix = Mix(args.mix, args.mix_db)
-    return write_video(args.video, path, wave, rate_hz, args.start_s, level_of(args), mix, tags)
+    return write_video(args.video, path, wave, rate_hz, args.start_s, level_of(args), mix, tags, copying)
 
 
 def draw(args: argparse.Namespace, pipeline: ClipSonicPipeline, sounds: Sounds) -> list[Path]:

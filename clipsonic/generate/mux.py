@@ -196,7 +196,7 @@ def _write(
         target.metadata.update(film_tags(source.metadata, container_tags(tags)))
         copied, unpack = copied_stream(target, picture, video, kind.has_edits)
         sound = None if track is None else _Sound(target, kind, track)
-        for packet, times in zip(packets_of(source, picture, unpack), copying.times, strict=False):
+        for packet, times in zip(packets_of(source, picture, copying.clock, unpack), copying.times, strict=False):
             if times is None:
                 continue
             packet.stream, (packet.pts, packet.dts) = copied, times

@@ -8,6 +8,7 @@ memory, of the video's own a few seconds. Not exact: more than two channels are 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Container, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -129,14 +130,14 @@ def duck_depth(wave: np.ndarray, rate_hz: int) -> np.ndarray:
     return np.asarray(oaconvolve(depth_T, window, mode="same")[None], np.float32)
 
 
-def own_format(video: str | Path) -> tuple[int, int]:
+def own_format(video: str | os.PathLike[str]) -> tuple[int, int]:
     """Rate in Hz and channels (1 or 2) of the video's own sound.
 
     Raises:
         UsageError: it has none.
         RefusedError: the file cannot be opened.
     """
-    with open_media(video) as source:
+    with open_media(Path(video)) as source:
         sound = sound_stream(source)
         if sound is None or sound.codec_context is None:
             raise UsageError(f"{video} has no sound of its own to mix with: leave --mix out, or give --mix replace")

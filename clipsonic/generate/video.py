@@ -17,8 +17,9 @@ import numpy as np
 from clipsonic.audio.loudness import LevelOptions, LevelReport, render
 from clipsonic.errors import UsageError
 from clipsonic.files import whole_file
-from clipsonic.generate.mux import KINDS, heard_peak_db, mux, new_sound
-from clipsonic.generate.track import MixedSound, Track
+from clipsonic.generate.copying import Copying
+from clipsonic.generate.mux import KINDS, check_copy, heard_peak_db, mux, new_sound
+from clipsonic.generate.track import MixedSound, Track, own_format
 from clipsonic.generate.write import Made, until_level_holds
 from clipsonic.ingest.quarantine import RefusedError
 
@@ -31,6 +32,18 @@ class Mix:
     gain_db: float = 0.0
 
 
+def check_video(video: str | os.PathLike[str], path: str | os.PathLike[str], mix: str = "replace") -> Copying:
+    """Before a sound is made: how the picture of `video` is copied into `path`.
+
+    Raises:
+        UsageError: it cannot be copied into such a file, or there is no own sound to mix with.
+    """
+    copying = check_copy(Path(video), Path(path).suffix)
+    if mix != "replace":
+        own_format(video)
+    return copying
+
+
 def write_video(
     video: str | os.PathLike[str],
     path: str | os.PathLike[str],
@@ -40,8 +53,12 @@ def write_video(
     options: LevelOptions,
     mix: Mix | None = None,
     tags: dict[str, str] | None = None,
+    copying: Copying | None = None,
 ) -> LevelReport:
     """Write `path` (MP4, MOV, MKV or WebM): the picture of `video` with (T,) mono, levelled, from `start_s`.
+
+    Args:
+        copying: what `check_video` found, if it was asked.
 
     Raises:
         UsageError: the picture cannot be copied into such a file, or there is no own sound to mix with.
@@ -61,7 +78,7 @@ def write_video(
         def make(level: LevelOptions) -> Made:
             made, report = render(wave, sample_rate_hz, level)
             try:
-                mux(video, temporary, suffix, track_of(made, level.true_peak_db), tags)
+                mux(video, temporary, suffix, track_of(made, level.true_peak_db), tags, copying)
             except RefusedError as error:
                 raise UsageError(f"video {video} cannot be read ({error.detail}): give another file") from None
             return Made(None, report, heard_peak_db(temporary), report.lufs)

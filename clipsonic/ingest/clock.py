@@ -17,10 +17,11 @@ import av
 from av.container import InputContainer
 
 from clipsonic.ingest.opening import demuxed, seek_before
-from clipsonic.ingest.parts import LEAP_S
+from clipsonic.ingest.parts import LEAP_S, Lags
 
 DISCONTINUOUS = ("mpegts", "mpeg", "flv", "live_flv", "ogg")
 """Containers whose clock may leap or begin again: the whole file is looked at, and a leap is no hole."""
+_WRAPS = {"mpegts": 2**33, "mpeg": 2**33, "flv": 2**32}  # units of the streams' time bases
 _PADDING_S = Fraction(1, 10)  # a start that lies less before 0 is the encoder's padding
 _FIRST_NEAR_S = 10
 
@@ -37,11 +38,15 @@ class StreamClock:
         given_pts: the film's pts of every packet, by number, where the container's own are no presentation times; None
             for a packet that gives no picture. Empty = the container tells them.
         lead: by how much dts are lowered besides, so that none lies after its pts.
+        wrap: after how many units the container's clock begins again, 0 = never.
+        most_lag: in such containers, how far a pts may be from its dts.
     """
 
     shifts: tuple[tuple[int, int], ...]
     given_pts: tuple[int | None, ...] = ()
     lead: int = 0
+    wrap: int = 0
+    most_lag: int = 0
 
     def shifts_of(self, numbers: Iterable[int]) -> list[int]:
         """What is added to the times of the packets of these ascending numbers."""
@@ -97,8 +102,8 @@ class _Hand:
     """Sets the packets of one stream right, in order."""
 
     def __init__(self, clock: StreamClock) -> None:
-        self._given, self._lead, self._later = clock.given_pts, clock.lead, list(clock.shifts[:0:-1])
-        self._shift, self._count = clock.shifts[0][1], 0
+        self._given, self._lead, self._lags = clock.given_pts, clock.lead, Lags(clock.wrap, clock.most_lag)
+        self._later, self._shift, self._count = list(clock.shifts[:0:-1]), clock.shifts[0][1], 0
 
     def shift_at(self, number: int) -> int:
         """What is added to the times of this packet, none of which was asked for earlier."""
@@ -108,11 +113,11 @@ class _Hand:
 
     def put_right(self, packet: av.Packet[Any]) -> None:
         """Give the next packet its film time."""
-        shift = self.shift_at(self._count)
-        if packet.pts is not None:
-            packet.pts += shift
-        if packet.dts is not None:
-            packet.dts += shift - self._lead
+        shift, pts, dts = self.shift_at(self._count), packet.pts, packet.dts
+        if pts is not None:
+            packet.pts = self._lags.presented(pts, dts) + shift
+        if dts is not None:
+            packet.dts = dts + shift - self._lead
         if self._given:
             packet.pts = self._given[self._count] if self._count < len(self._given) else None
         self._count += 1
@@ -134,6 +139,11 @@ def origin_of(container: InputContainer, first_s: float | None = None) -> Fracti
     if is_discontinuous and first_s is not None and abs(first_s - origin_s) > _FIRST_NEAR_S:
         return Fraction(first_s)
     return Fraction(0) if -_PADDING_S < origin_s < 0 and not is_discontinuous else origin_s
+
+
+def wrap_of(container: InputContainer) -> int:
+    """After how many units of its streams' time bases the container's clock begins again; 0 = never."""
+    return _WRAPS.get(container.format.name, 0)
 
 
 def leap_s_of(container: InputContainer) -> float:

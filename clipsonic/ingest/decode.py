@@ -147,6 +147,7 @@ def _decord_is_better(media: Media) -> bool:
         and media.pixel_format in _DECORD_FORMATS
         and _keeps_its_shape(media)
         and media.clock.may_seek
+        and media.clock.origin_s >= 0  # before 0, decord was seen to give pictures a second late
         and media.is_whole
         and len(media.picture_pts) <= _DECORD_MAX_PICTURES
     )

@@ -1,14 +1,16 @@
 """The parts of a file whose clock begins again or leaps, and how far each must be moved so that one film comes of them.
 
-Guarantee: every packet belongs to one part; all streams of a part are moved by the same time, so a part keeps its own
-sync; a part follows on where the one before it ended. A hole in one stream alone is a hole, not a leap; up to three
-packets with a wrong time are no part of the film's order. Price: under a microsecond a packet. Not exact: where one
-stream's clock begins again while the other's runs on, nobody knows their sync; the first follows on from itself.
+Guarantee: a clock that wraps runs on; every packet belongs to one part; all streams of a part are moved by the same
+time, so a part keeps its own sync; a part follows on where the one before it ended. A hole in one stream alone is a
+hole, not a leap; up to three packets with a wrong time are no part of the film's order. Price: a microsecond a packet.
+Not exact: where one stream's clock begins again while the other's runs on, nobody knows their sync; the first follows
+on from itself.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 BACK_S = 0.2
@@ -20,6 +22,7 @@ _FIRST_NEAR_S = 60.0
 _NOTABLE_S = (-0.02, 0.5)  # a step of a stream that may have gone over to a part which another one has begun
 _MOST_STRAYS = 3
 
+Steps = Sequence[tuple[int, int]]
 Shifts = list[tuple[int, float]]
 """(number of the packet from which it holds, seconds to add to its time), ascending, the first from packet 0."""
 
@@ -97,9 +100,12 @@ class Parts:
             self._note_first(hand)
         moved_s = [0.0] * len(self._parts)
         for place, part in enumerate(self._parts[1:], 1):
-            ends_s = [moved_s[before] + end_s for _, before, end_s in part.follows if math.isfinite(end_s)]
-            firsts_s = [part.first_s[stream] for stream, *_ in part.follows if stream in part.first_s]
-            moved_s[place] = max(ends_s) - min(firsts_s) if ends_s and firsts_s else moved_s[place - 1]
+            candidates_s = [  # the longest way: then no stream overlaps itself
+                moved_s[before] + end_s - part.first_s[stream]
+                for stream, before, end_s in part.follows
+                if math.isfinite(end_s) and stream in part.first_s
+            ]
+            moved_s[place] = max(candidates_s, default=moved_s[place - 1])
         return {stream: _merged([(count, moved_s[part]) for count, part in hand.runs or [(0, 0)]])
                 for stream, hand in self._hands.items()}  # fmt: skip
 
@@ -164,3 +170,63 @@ class Parts:
 def _merged(shifts: Shifts) -> Shifts:
     """Without what changes nothing."""
     return [shift for place, shift in enumerate(shifts) if place == 0 or shift[1] != shifts[place - 1][1]]
+
+
+class Turns:
+    """Unwraps clocks that begin again after so many units: whole turns are added so that time runs on.
+
+    Args:
+        wrap: units of a turn; 0 = the clock never wraps.
+    """
+
+    def __init__(self, wrap: int) -> None:
+        self.wrap = wrap
+        self._last: dict[int, int] = {}
+        self.changes: dict[int, list[tuple[int, int]]] = {}  # of each stream (number of the packet, units to add)
+
+    def turn(self, stream: int, number: int, time: int) -> int:
+        """What to add to the time of a stream's next packet, so that it is near its last one, or another stream's."""
+        changes = self.changes.setdefault(stream, [])
+        last = self._last.get(stream, next(iter(self._last.values()), time))
+        turn = near(time, last, self.wrap) - time
+        if not changes or turn != changes[-1][1]:
+            changes.append((number if changes else 0, turn))
+        self._last[stream] = time + turn
+        return turn
+
+
+class Lags:
+    """Tells presentation times in one stream of a clock that wraps or leaps, where they may be of another turn or part.
+
+    Args:
+        wrap: units of a turn; 0 = the clock never wraps, and all times are believed.
+        most: units; a presentation time farther from its decoding time is of another part, and is not believed.
+    """
+
+    def __init__(self, wrap: int, most: int) -> None:
+        self._wrap, self._most, self._lag = wrap, most, 0
+
+    def presented(self, pts: int, dts: int | None) -> int:
+        """The presentation time of the next packet, near its decoding time."""
+        if dts is None or not self._wrap:
+            return pts
+        pts = near(pts, dts, self._wrap)
+        if abs(pts - dts) > self._most:
+            return dts + self._lag
+        self._lag = pts - dts
+        return pts
+
+
+def near(time: int, other: int, wrap: int) -> int:
+    """The time that is whole turns from this one and nearest to the other."""
+    return time - round((time - other) / wrap) * wrap if abs(time - other) > wrap // 2 else time
+
+
+def added(some: Steps, others: Steps) -> Steps:
+    """The sum of two functions of a packet's number, each told by its steps, the first from packet 0."""
+    numbers = sorted({number for number, _ in [*some, *others]})
+    return [(number, _at(some, number) + _at(others, number)) for number in numbers]
+
+
+def _at(steps: Steps, number: int) -> int:
+    return [value for first, value in steps if first <= number][-1]

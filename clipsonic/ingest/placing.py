@@ -33,10 +33,10 @@ def placed(
         rate_hz: samples per second.
         jitter_s: of the file's clock.
     """
-    far = _FAR_QUIET if jitter_s < QUIET_S else _FAR_NOISY
-    held: _Held[Piece] = _Held(
-        rate_hz * max(_LEAST_STEP_S, 1.25 * jitter_s), rate_hz * max(_LEAST_STEP_S, 3.5 * jitter_s)
-    )
+    is_quiet = jitter_s < QUIET_S
+    far, rounding_s = (_FAR_QUIET, QUIET_S) if is_quiet else (_FAR_NOISY, 0.0)
+    step_s, spread_s = max(_LEAST_STEP_S, 1.25 * jitter_s), max(_LEAST_STEP_S, 3.5 * jitter_s)
+    held: _Held[Piece] = _Held(step_s * rate_hz, spread_s * rate_hz, rounding_s * rate_hz)
     for told, length, piece in pieces:
         held.add(told, length, piece)
         if len(held) >= far:
@@ -48,8 +48,8 @@ def placed(
 class _Held(Generic[Piece]):
     """The next pieces, and by how much the run of the last one is moved against the samples counted so far."""
 
-    def __init__(self, step: float, spread: float) -> None:
-        self._step, self._spread = step, spread
+    def __init__(self, step: float, spread: float, rounding: float) -> None:
+        self._step, self._spread, self._rounding = step, spread, rounding
         self._pieces: deque[tuple[int | None, int, Any]] = deque()  # (told - counted, counted, piece)
         self._counted, self._moved = 0, 0.0
         self._is_first = True
@@ -73,7 +73,9 @@ class _Held(Generic[Piece]):
         """Move the run if the next pieces say so too."""
         by = np.array([told for told, _, _ in self._pieces if told is not None])
         near = float(np.median(by[:_NEAR]))
-        if self._is_first or min(abs(near - self._moved), abs(float(np.median(by)) - self._moved)) > self._step:
+        if self._is_first and abs(by[0] - near) <= self._rounding:
+            self._moved = float(by[0])
+        elif self._is_first or min(abs(near - self._moved), abs(float(np.median(by)) - self._moved)) > self._step:
             alike = by[np.abs(by - near) <= self._spread]
             self._moved = float(np.median(alike) if len(by) <= _NEAR else np.mean(alike))
         self._is_first = False

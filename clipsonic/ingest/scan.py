@@ -6,6 +6,7 @@ Guarantee: nothing is decoded; what can be read counts, whatever breaks off behi
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,15 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from clipsonic.ingest.clock import Clock, StreamClock, leap_s_of, origin_of, units
+from clipsonic.ingest.clock import Clock, StreamClock, leap_s_of, origin_of, units, wrap_of
 from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, raise_if_out_of_memory, words_of
-from clipsonic.ingest.parts import Parts
+from clipsonic.ingest.parts import LEAP_S, Lags, Parts, Turns, added
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.references import H264Packets
 from clipsonic.ingest.sizes import SizesOf
 from clipsonic.ingest.untimed import picture_step, shown_order, times_in_order
 
+_MOST_REORDERED = 16
 _UNORDERED = ("avi",)  # containers that tell in which order pictures are decoded, not in which they are shown
 
 
@@ -29,10 +31,10 @@ class Scan:
     """What one pass over the packets of a picture and, if there is one, a sound stream finds, in container time."""
 
     def __init__(self, container: InputContainer, video: av.VideoStream, sound: av.AudioStream | None) -> None:
-        self._container, self.parts = container, Parts(leap_s_of(container))
+        self._container, self.parts, self._turns = container, Parts(leap_s_of(container)), Turns(wrap_of(container))
         is_unordered = container.format.name in _UNORDERED and bool(video.codec_context.has_b_frames)
-        self.pictures = Pictures(video, self.parts, is_unordered)
-        self.sounds = None if sound is None else Sounds(sound, self.parts)
+        self.pictures = Pictures(video, self.parts, self._turns, is_unordered)
+        self.sounds = None if sound is None else Sounds(sound, self.parts, self._turns)
         self.reached_end, self.words = False, ""
 
     def run(self, last_s: float | None) -> None:
@@ -67,63 +69,84 @@ class Scan:
         for index, shifts in self.parts.shifts().items():
             stream: Any = self._container.streams[index]
             moved = [(number, units(Fraction(shift_s) - origin_s, stream)) for number, shift_s in shifts]
-            streams[index] = StreamClock(tuple(moved))
+            turns = self._turns.changes.get(index, [(0, 0)])
+            streams[index] = StreamClock(
+                tuple(added(moved, turns)), wrap=self._turns.wrap, most_lag=units(LEAP_S, stream)
+            )
         if not self.pictures.is_timed:
             index = self.pictures.stream.index
             streams[index] = self.pictures.with_order(streams[index], path)
         return Clock(origin_s, streams, self.sounds.jitter_s() if self.sounds else 0.0)
 
 
-class Pictures:
-    """The packets of the picture stream, place by place; what an edit list hides is counted and left out.
+class _Stream:
+    """The packets of one stream, place by place; what an edit list hides is counted and left out."""
+
+    def __init__(self, stream: av.VideoStream | av.AudioStream, parts: Parts, turns: Turns) -> None:
+        self._index, self.base = stream.index, float(stream.time_base or 1)
+        self._parts, self._turns = parts, turns
+        self._lags = Lags(turns.wrap, units(LEAP_S, stream))
+        self.count = 0
+        self.numbers, self.pts, self.durations = array("q"), array("q"), array("q")
+
+    @property
+    def first_s(self) -> float | None:
+        """The earliest time of its first packets, in container time."""
+        return min(self.pts[:_MOST_REORDERED]) * self.base if self.pts else None
+
+    def _tell(self, pts: int, dts: int | None, duration: int) -> float:
+        """Note the time of the next packet; returns it in seconds."""
+        turn = 0
+        if dts is not None and self._turns.wrap:
+            pts, turn = self._lags.presented(pts, dts), self._turns.turn(self._index, self.count, dts)
+        start_s = (pts + turn) * self.base
+        decoding_s = None if dts is None else (dts + turn) * self.base
+        self._parts.add(self._index, decoding_s, start_s, start_s + duration * self.base)
+        self.numbers.append(self.count)
+        self.pts.append(pts)
+        self.durations.append(duration)
+        self.count += 1
+        return start_s
+
+    def _pass_over(self, time: int | None) -> float:
+        """Count a hidden packet; returns its time in seconds."""
+        self._parts.add(self._index, None, None, None)
+        self.count += 1
+        return (time or 0) * self.base
+
+
+class Pictures(_Stream):
+    """The packets of the picture stream.
 
     Args:
         is_unordered: whether the container's presentation times are none.
     """
 
-    def __init__(self, stream: av.VideoStream, parts: Parts, is_unordered: bool) -> None:
-        assert stream.time_base is not None
-        self.stream, self.base = stream, float(stream.time_base)
-        self._parts, self._h264 = parts, H264Packets.of(stream.codec_context.name, stream.codec_context.extradata)
-        self._is_unordered = is_unordered
+    def __init__(self, stream: av.VideoStream, parts: Parts, turns: Turns, is_unordered: bool) -> None:
+        super().__init__(stream, parts, turns)
+        self.stream, self._is_unordered, self.is_timed = stream, is_unordered, not is_unordered
+        self._h264 = H264Packets.of(stream.codec_context.name, stream.codec_context.extradata)
         self.sizes = SizesOf(stream.codec_context.name)
-        self.count, self.is_timed = 0, not is_unordered
-        self.numbers: list[int] = []
-        self.pts: list[int] = []
         self.told: list[bool] = []
         self.decoded: list[int | None] = []
-        self.durations: list[int] = []
         self.keys: list[int] = []  # places of packets where decoding can start
         self.references: list[int] = []
 
-    @property
-    def first_s(self) -> float | None:
-        return min(self.pts) * self.base if self.pts else None
-
     def add(self, packet: av.Packet[Any]) -> float:
         """The next packet; returns its time in seconds."""
-        pts, dts, duration = packet.pts, packet.dts, packet.duration or 0
-        is_told = pts is not None and not self._is_unordered
-        if pts is None:
-            pts = dts or 0
-        self.count += 1
+        pts, dts = packet.pts, packet.dts
         if packet.is_discard:
-            self._parts.add(self.stream.index, None, None, None)
-            return pts * self.base
-        start_s, decoding_s = pts * self.base, None if dts is None else dts * self.base
-        self._parts.add(self.stream.index, decoding_s, start_s, start_s + duration * self.base)
+            return self._pass_over(pts)
         if packet.is_keyframe:
             self.keys.append(len(self.pts))
         if self._h264 is not None and self._h264.is_reference(packet):
             self.references.append(len(self.pts))
         self.sizes.see(memoryview(packet))
+        is_told = pts is not None and not self._is_unordered
         self.is_timed = self.is_timed and is_told
-        self.numbers.append(self.count - 1)
-        self.pts.append(pts)
         self.told.append(is_told)
         self.decoded.append(dts)
-        self.durations.append(duration)
-        return start_s
+        return self._tell((dts or 0) if pts is None else pts, dts, packet.duration or 0)
 
     def film_pts(self, clock: Clock) -> list[int | None]:
         """The film's time of every packet, None where it gives no picture."""
@@ -150,44 +173,29 @@ class Pictures:
         given = dict(zip(shown, times_in_order(shown, told, decoded, picture_step(self.stream)), strict=True))
         late = [dts - given[number] for number in shown if (dts := decoded[number]) is not None]
         given_pts = tuple(given.get(number) for number in range(self.count))
-        return StreamClock(clock.shifts, given_pts, max(0, max(late, default=0)))
+        return replace(clock, given_pts=given_pts, lead=max(0, max(late, default=0)))
 
     def can_show(self, time_s: float) -> bool:
         """Whether the picture of this container time can be decoded from what was read."""
         return any(self.pts[place] * self.base <= time_s for place in self.keys)
 
 
-class Sounds:
-    """The packets of the sound stream; what an edit list hides is counted and left out."""
+class Sounds(_Stream):
+    """The packets of the sound stream."""
 
-    def __init__(self, stream: av.AudioStream, parts: Parts) -> None:
-        self.stream, self.base = stream, float(stream.time_base or 1)
-        self._parts, self._end = parts, 0
-        self.count = 0
-        self.numbers, self.pts, self.durations = array("q"), array("q"), array("q")
-
-    @property
-    def first_s(self) -> float | None:
-        return min(self.pts) * self.base if self.pts else None
+    def __init__(self, stream: av.AudioStream, parts: Parts, turns: Turns) -> None:
+        super().__init__(stream, parts, turns)
+        self.stream = stream
 
     def add(self, packet: av.Packet[Any]) -> float:
         """The next packet; returns its time in seconds."""
-        pts = packet.pts if packet.pts is not None else packet.dts
+        pts = packet.dts if packet.pts is None else packet.pts
         if packet.is_discard:
-            self._parts.add(self.stream.index, None, None, None)
-        else:
-            duration = packet.duration or 0
-            if pts is None:  # without a length, too, it belongs to the packet before it
-                pts = self._end
-            elif not duration and self.pts:
-                duration = max(0, pts - self.pts[-1])
-            self._end = pts + duration
-            self._parts.add(self.stream.index, pts * self.base, pts * self.base, self._end * self.base)
-            self.numbers.append(self.count)
-            self.pts.append(pts)
-            self.durations.append(duration)
-        self.count += 1
-        return (pts or 0) * self.base
+            return self._pass_over(pts)
+        last, length = (self.pts[-1], self.durations[-1]) if self.pts else (pts or 0, 0)
+        if pts is None:
+            return self._tell(last + length, None, packet.duration or 0)
+        return self._tell(pts, pts, packet.duration or max(0, pts - last))
 
     def film_s(self, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
         """Where every packet starts and ends in the film, in seconds."""

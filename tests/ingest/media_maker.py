@@ -28,6 +28,7 @@ WRAP_S = 2**33 / 90000
 """Where the clocks of transport and program streams begin again."""
 BITS = 12
 _ROWS, _COLUMNS = 4, 6
+_PICTURE = b"\x00\x00\x01\xb6"  # MPEG-4: here begins a picture
 
 _FORMATS = {
     ".ts": "mpegts", ".mpg": "mpeg", ".vob": "vob", ".mkv": "matroska", ".wmv": "asf", ".ogv": "ogg", ".m4v": "mp4",
@@ -62,6 +63,8 @@ class Film:
         jitter_s: each sound packet's time is off by up to that either way, drawn evenly; their order is kept.
         leap: (at, by): from film second `at` on, all timestamps are later by that many seconds.
         hole: (from, to): no packet of either stream.
+        packed: each reordered picture lies in the packet of the one it waits for, as DivX and Xvid put it into AVI; of
+            "mpeg4" with one B picture.
         options, muxer: of the picture's encoder and of the container.
     """
 
@@ -84,6 +87,7 @@ class Film:
     jitter_s: float = 0.0
     leap: tuple[float, float] | None = None
     hole: tuple[float, float] | None = None
+    packed: bool = False
     options: dict[str, str] = field(default_factory=dict)
     muxer: dict[str, str] = field(default_factory=dict)
 
@@ -169,6 +173,7 @@ def write_film(path: Path, film: Film | None = None, **changes: Any) -> Path:
             sound = container.add_stream(film.sound_codec, rate=film.rate_hz, layout=layout)
             sound.bit_rate = 96000 * film.channels
         packets = list(_picture_packets(picture, film))
+        packets = _packed(packets) if film.packed else packets
         packets += [] if sound is None else _sound_packets(sound, film)
         container.start_encoding()
         for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
@@ -310,6 +315,25 @@ def _picture_packets(stream: Any, film: Film) -> Iterator[av.Packet]:
         frame.pts, frame.time_base = number, 1 / film.fps
         yield from _placed(stream.encode(frame), film)
     yield from _placed(stream.encode(None), film)
+
+
+def _packed(packets: list[av.Packet]) -> list[av.Packet]:
+    """The second of two in the packet of the first wherever it is a B picture, and in its own place an empty picture."""
+    data = [bytes(packet) for packet in packets]
+    kinds = [one[one.index(_PICTURE) + 4] >> 6 for one in data]
+    for place, kind in enumerate(kinds):
+        if packets[place].is_keyframe:
+            data[place] = data[place].replace(_PICTURE, b"\x00\x00\x01\xb2DivX503b1393p" + _PICTURE, 1)
+        if kind == 2:
+            data[place - 1] += data[place]
+            data[place] = _PICTURE + b"\x51\x1f\xff\xff"  # not coded: the one before stands
+    made = []
+    for old, one in zip(packets, data, strict=True):
+        packet = av.Packet(one)
+        packet.pts, packet.dts, packet.time_base, packet.stream = old.pts, old.dts, old.time_base, old.stream
+        packet.duration, packet.is_keyframe = old.duration or 0, old.is_keyframe
+        made.append(packet)
+    return made
 
 
 def _sound_packets(stream: Any, film: Film) -> list[av.Packet]:
