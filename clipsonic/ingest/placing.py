@@ -73,9 +73,13 @@ class _Held(Generic[Piece]):
         """Move the run if the next pieces say so too."""
         by = np.array([told for told, _, _ in self._pieces if told is not None])
         near = float(np.median(by[:_NEAR]))
-        if self._is_first and abs(by[0] - near) <= self._rounding:
+        if self._is_first and abs(by[0] - near) < self._rounding:
             self._moved = float(by[0])
-        elif self._is_first or min(abs(near - self._moved), abs(float(np.median(by)) - self._moved)) > self._step:
+        elif self._is_first or min(abs(near - self._moved), abs(float(np.median(by)) - self._moved)) > self._sure(by):
             alike = by[np.abs(by - near) <= self._spread]
             self._moved = float(np.median(alike) if len(by) <= _NEAR else np.mean(alike))
         self._is_first = False
+
+    def _sure(self, by: np.ndarray) -> float:
+        """How far the median of so many noisy times must be away to mean something, near the end of the sound too."""
+        return self._step if self._rounding else self._step * math.sqrt(_FAR_NOISY / len(by))

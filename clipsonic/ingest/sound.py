@@ -156,41 +156,43 @@ class SoundReader:
         block = next(self._decoded, None)
         if block is None:
             raise RefusedError(RefusalReason.DECODE_ERROR, self.tally.words or "no sound could be decoded")
+        self._begin = block.start
         self._keep(block)
 
     def _advance(self, first: int, last: int) -> None:
         """Have all blocks from `first` to `last`."""
         here = self._blocks[-1].end if self._blocks else self._end
-        sought = first - here > _SEEK_GAIN_S * self.source_rate_hz or (
-            self._blocks and first < self._blocks[0].start > 0
-        )
+        is_behind = bool(self._blocks) and first < self._blocks[0].start > self._begin
+        sought = is_behind or first - here > _SEEK_GAIN_S * self.source_rate_hz
         if sought:
-            self._go_to(first / self.source_rate_hz - _PREROLL_S)
+            self._go_to(first / self.source_rate_hz - _PREROLL_S, is_behind)
         self._blocks = [block for block in self._blocks if block.end > first]
         while not self._blocks or self._blocks[-1].end < last:
             block = next(self._decoded, None)
             if block is None:
                 return
-            if sought and not self._blocks and block.start > first > 0:
-                self._opening.__exit__(None, None, None)  # the index led past the place: from the start, then
-                self._open()
+            if sought and not self._blocks and block.start > max(first, self._begin):
+                self._start_again()  # the index led past the place
                 sought = False
                 continue
             self._end = max(self._end, block.end)
             if block.end > first:
                 self._blocks.append(block)
 
-    def _go_to(self, time_s: float) -> None:
+    def _go_to(self, time_s: float, is_behind: bool) -> None:
         """Go on at or before this time: by a seek, or, where film time cannot be sought, by reading on."""
-        if self._clock.may_seek:
+        if is_behind and (not self._clock.may_seek or time_s * self.source_rate_hz <= self._begin):
+            self._start_again()
+        if self._clock.may_seek and time_s * self.source_rate_hz > self._begin:
             self._clock.seek(self._container, time_s, self._stream)
             self._restart()
-            return
-        if self._blocks and time_s < self._blocks[0].start / self.source_rate_hz:
-            self._opening.__exit__(None, None, None)
-            self._open()
-        self._stream.codec_context.flush_buffers()
-        self._skip_s, self._blocks, self._decoded = time_s, [], self._decode()
+        else:
+            self._stream.codec_context.flush_buffers()
+            self._skip_s, self._blocks, self._decoded = time_s, [], self._decode()
+
+    def _start_again(self) -> None:
+        self._opening.__exit__(None, None, None)
+        self._open()
 
     def _keep(self, block: _Block) -> None:
         self._blocks.append(block)

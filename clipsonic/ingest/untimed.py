@@ -56,10 +56,10 @@ def times_in_order(
         decoded: by number, the decoding times.
         step: average distance of pictures.
     """
-    known = [(place, time) for place, number in enumerate(shown) if (time := told[number]) is not None]
+    known = [(place, time) for place, number in enumerate(shown) if (time := told.get(number)) is not None]
     if known:
         return _filled(known, len(shown), step)
-    slots = sorted(time for number in shown if (time := decoded[number]) is not None)
+    slots = sorted(time for number in shown if (time := decoded.get(number)) is not None)
     return slots if len(slots) == len(shown) else [place * step for place in range(len(shown))]
 
 

@@ -318,7 +318,7 @@ def _picture_packets(stream: Any, film: Film) -> Iterator[av.Packet]:
 
 
 def _packed(packets: list[av.Packet]) -> list[av.Packet]:
-    """The second of two in the packet of the first wherever it is a B picture, and in its own place an empty picture."""
+    """The second of two in the packet of the first wherever it is a B picture, and in its own place an empty one."""
     data = [bytes(packet) for packet in packets]
     kinds = [one[one.index(_PICTURE) + 4] >> 6 for one in data]
     for place, kind in enumerate(kinds):

@@ -159,6 +159,60 @@ def test_a_much_shorter_sound_makes_the_segment_shorter(tmp_path: Path) -> None:
     assert segment.facts["valid_seconds"] == pytest.approx(1.5, abs=1e-3)
 
 
+def without(path: Path, stream: str, from_s: float, to_s: float) -> Path:
+    """The same file without this stream's packets of these seconds."""
+    holed = path.with_name(f"holed-{path.name}")
+    with av.open(str(path)) as source, av.open(str(holed), "w") as target:
+        streams = {one.index: target.add_stream_from_template(one) for one in source.streams}
+        for packet in source.demux():
+            if packet.dts is None or (
+                packet.stream.type == stream and from_s <= float(packet.pts * packet.time_base) < to_s
+            ):
+                continue
+            packet.stream = streams[packet.stream.index]
+            target.mux(packet)
+    return holed
+
+
+@pytest.mark.parametrize(
+    ("how", "stream", "hole_s", "expected_s"),
+    [
+        ({"sound_start_s": 3.5, "sound_seconds": 2.5}, "audio", (9.0, 9.0), 2.5),
+        ({}, "audio", (0.0, 4.0), 2.0),
+        ({}, "audio", (2.0, 4.0), 4.0),
+        ({}, "video", (2.0, 4.5), 3.5),
+        ({}, "video", (0.0, 2.0), 4.1),
+        ({}, "video", (2.0, 2.5), 6.0),
+    ],
+    ids=["late_sound", "lost_start", "sound_hole", "picture_hole", "late_picture", "a_picture_that_stands"],
+)
+def test_valid_seconds_counts_what_is_both_seen_and_heard(
+    tmp_path: Path, how: dict[str, Any], stream: str, hole_s: tuple[float, float], expected_s: float
+) -> None:
+    made = makers.make_video(tmp_path / "v.mkv", seconds=6, sound_codec="pcm_s16le", options={"g": "1"}, **how)
+    path = without(made, stream, *hole_s)
+    (whole,) = segments_of(path, seconds=6.0)
+    assert whole.facts["seconds"] == pytest.approx(6.0, abs=0.03)
+    assert whole.facts["valid_seconds"] == pytest.approx(expected_s, abs=0.1)
+    parts = segments_of(path)
+    assert len(parts) == 3  # nothing is left out for what is missing
+    assert sum(part.facts["valid_seconds"] for part in parts) == pytest.approx(expected_s, abs=0.1)
+
+
+def test_a_damaged_stretch_of_sound_is_not_valid(tmp_path: Path) -> None:
+    path = makers.make_video(tmp_path / "v.mkv", seconds=6, sound_codec="flac", rate_hz=16000)
+    data, lost = bytearray(path.read_bytes()), 0
+    with av.open(str(path)) as container:
+        for packet in container.demux(audio=0):
+            if packet.size and 2.0 <= float(packet.pts * packet.time_base) < 3.0:
+                data[packet.pos + 8 : packet.pos + packet.size] = bytes(packet.size - 8)
+                lost += packet.duration or 0
+    path.write_bytes(bytes(data))
+    (segment,) = segments_of(path, seconds=6.0)
+    assert lost / 1000 > 0.9
+    assert segment.facts["valid_seconds"] == pytest.approx(6.0 - lost / 1000, abs=0.15)
+
+
 def test_silent_still_and_black_videos_are_given_with_their_facts(tmp_path: Path) -> None:
     (silent,) = segments_of(makers.make_video(tmp_path / "silent.mp4", seconds=2, silent=True))
     assert (silent.facts["rms_db"], silent.facts["silence_share"], silent.facts["has_audio"]) == (-120.0, 1.0, True)

@@ -198,6 +198,7 @@ def test_records_that_cannot_be_used_are_left_out_and_counted(tmp_path: Path) ->
         make_record("padded", "b", 0.77),  # 3.75 % short
         make_record("short", "c", 0.7),
         make_record("halfvalid", "d", 2.0, valid_seconds=0.5),
+        make_record("novalid", "d", 2.0, valid_seconds=0.0),
         make_record("quiet", "e", 2.0, rms_db=-61.0),
         make_record("mostlysilent", "f", 2.0, rms_db=-20.0, silence_share=0.96),
         make_record("mute", "g", 2.0, has_audio=False),
@@ -208,7 +209,7 @@ def test_records_that_cannot_be_used_are_left_out_and_counted(tmp_path: Path) ->
     assert loader.report == {
         "used": 2,
         "other_split": 0,
-        "too_short": 2,
+        "too_short": 3,
         "silent": 3,
         "filtered": 1,
         "duplicate": 0,
