@@ -71,7 +71,7 @@ def test_a_file_whose_process_something_else_kills_is_read_again_from_where_it_s
         for _, event in pool.run([job_of(long)], SETTINGS):
             events.append(event)
             if len(events) in (1, 3):
-                os.kill(next(worker for worker in pool._workers if worker.number == 0)._process.pid, signal.SIGKILL)
+                os.kill(next(worker for worker in pool._workers if worker.number == 0).peer.pid, signal.SIGKILL)
     assert [event[0] for event in events] == ["segment"] * 12 + ["done"]
     for mine, theirs in zip(events[:-1], undisturbed[0][:-1], strict=True):
         assert mine[1].key == theirs[1].key
@@ -93,7 +93,7 @@ def run_killing(pipe: Path, good: Path, how: signal.Signals, times: int) -> list
         def kill() -> None:
             for _ in range(times):
                 descriptor = _open_when_it_is_read(pipe)
-                os.kill(pool._workers[0]._process.pid, how)
+                os.kill(pool._workers[0].peer.pid, how)
                 time.sleep(0.2)
                 os.close(descriptor)
 
