@@ -11,7 +11,6 @@ Price: 0.1 ms a segment.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from typing import Any
 
@@ -187,7 +186,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= _MOST and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= _MOST
 
 
 def _is_word(value: Any) -> bool:

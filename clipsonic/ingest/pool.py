@@ -21,7 +21,7 @@ from multiprocessing.connection import wait
 from clipsonic.errors import ClipsonicError
 from clipsonic.ingest.border import Border, Event, most_bytes, told_job
 from clipsonic.ingest.peer import Peer
-from clipsonic.ingest.quarantine import MalformedError, RefusalReason
+from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError
 from clipsonic.ingest.segments import Job, ReadSettings, Segment
 from clipsonic.ingest.wire import Message
 
@@ -45,7 +45,7 @@ class WorkerPool:
 
     def __init__(self, num_workers: int, *, timeout_s: float = 120.0, memory_mb: int = 2048) -> None:
         self._timeout_s, self._memory_mb = timeout_s, memory_mb
-        self._closed = False
+        self._closed, self._left_at = False, time.monotonic()
         self._workers = [_Worker(memory_mb) for _ in range(num_workers)]
 
     def __enter__(self) -> WorkerPool:
@@ -62,7 +62,7 @@ class WorkerPool:
         Raises:
             ClipsonicError: a decoding process cannot start.
         """
-        todo = enumerate(jobs)
+        todo, self._left_at = enumerate(jobs), time.monotonic()
         waiting: dict[int, _Waiting] = {}
         head, exhausted = 0, False
         while True:
@@ -96,12 +96,15 @@ class WorkerPool:
             for worker in self._workers
             if worker.number is None or worker.number == head or waiting[worker.number].num_bytes < _MAX_WAITING_BYTES
         ]
+        away_s = time.monotonic() - self._left_at
         ready = wait([worker.wire for worker in open_now], timeout=_TICK_S)
         for place, worker in enumerate(self._workers):
+            worker.since += away_s  # while nobody listened it could not get rid of what it had
             if worker not in open_now:
                 worker.since = time.monotonic()  # it is we who keep it waiting
                 continue
-            event = worker.receive() if worker.wire in ready else worker.overdue(self._timeout_s)
+            event = worker.receive() if worker.wire in ready else None
+            event = event or worker.overdue(self._timeout_s)  # also where bytes come, but never a whole message
             if event is not None and worker.number is not None:
                 waiting[worker.number].add(event)
                 if event[0] != "segment":
@@ -109,6 +112,7 @@ class WorkerPool:
             if worker.is_dead and not self._closed:
                 worker.end()
                 self._workers[place] = _Worker(self._memory_mb)
+        self._left_at = time.monotonic()
 
 
 class _Waiting:
@@ -131,7 +135,7 @@ class _Waiting:
             if self._num_kills < _MOST_KILLS:
                 self.is_free = True
                 return
-            event = ("refused", RefusalReason.CRASHED, f"the decoder's process was killed {self._num_kills} times")
+            event = _refused(RefusalReason.CRASHED, f"the decoder's process was killed {self._num_kills} times")
         if event[0] == "segment":
             start_s = event[1].facts["start_s"]
             if start_s <= self._given_s:
@@ -185,7 +189,7 @@ class _Worker:
             self.is_dead = True
             if not self._started:
                 raise ClipsonicError(f"a decoding process could not start: it sent {error}") from None
-            return "refused", RefusalReason.CRASHED, f"the decoder's process sent {error}"
+            return _refused(RefusalReason.CRASHED, f"the decoder's process sent {error}")
         except (EOFError, OSError):
             return self._died()
 
@@ -206,7 +210,7 @@ class _Worker:
         if self.number is None or time.monotonic() - self.since < (timeout_s if self._started else _START_S):
             return None
         self.is_dead = True
-        return "refused", RefusalReason.TIMEOUT, f"nothing came out of it for {timeout_s:g} s"
+        return _refused(RefusalReason.TIMEOUT, f"nothing came out of it for {timeout_s:g} s")
 
     def _died(self) -> Event:
         self.is_dead = True
@@ -216,11 +220,16 @@ class _Worker:
         if not self._started:
             raise ClipsonicError(f"a decoding process could not start: {words or f'exit status {status}'}")
         if status is None:
-            return "refused", RefusalReason.CRASHED, "the decoder's process fell silent without ending"
+            return _refused(RefusalReason.CRASHED, "the decoder's process fell silent without ending")
         reason = RefusalReason.MEMORY if "bad_alloc" in words else RefusalReason.CRASHED  # how C++ says it
         how = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        return "refused", reason, f"the decoder's process {how} {words}".strip()
+        return _refused(reason, f"the decoder's process {how} {words}")
 
     def end(self) -> None:
         """Make sure that it is gone."""
         self.peer.close()
+
+
+def _refused(reason: RefusalReason, detail: str) -> Event:
+    refused = RefusedError(reason, detail)
+    return "refused", refused.reason, refused.detail

@@ -18,7 +18,7 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -139,7 +139,7 @@ class Wire:
 
 def _read_head(data: bytes) -> tuple[dict[str, Any], list[Any]]:
     try:
-        head, kinds = json.loads(data.decode("ascii"), parse_constant=_no_number)
+        head, kinds = json.loads(data.decode("ascii"), parse_constant=_finite, parse_float=_finite)
     except (ValueError, TypeError, RecursionError):
         raise MalformedError("a head that is not JSON") from None
     if type(head) is not dict or type(kinds) is not list:
@@ -147,8 +147,11 @@ def _read_head(data: bytes) -> tuple[dict[str, Any], list[Any]]:
     return head, kinds
 
 
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(word)
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(word)
+    return number
 
 
 def _blank(kinds: list[Any], most_bytes: int) -> list[np.ndarray]:

@@ -86,6 +86,17 @@ def test_a_file_whose_process_is_killed_again_and_again_is_refused(tmp_path: Pat
     assert events[1][-1][0] == "done"
 
 
+def test_a_consumer_that_takes_longer_than_a_file_may_costs_no_file(tmp_path: Path) -> None:
+    large = makers.make_video(tmp_path / "large.mp4", seconds=4.0, size=(640, 480))
+    kinds = []
+    with WorkerPool(1, timeout_s=3.0) as pool:
+        for _, event in pool.run([job_of(large)], SETTINGS):
+            if not kinds:
+                time.sleep(3.5)  # the process stands in the middle of its second segment
+            kinds.append(event[0])
+    assert kinds == ["segment"] * 4 + ["done"]
+
+
 def run_killing(pipe: Path, good: Path, how: signal.Signals, times: int) -> list[list[Event]]:
     """What becomes of a pipe, whose reader gets this signal so many times, and of a good file after it."""
     with WorkerPool(1) as pool:
