@@ -1,19 +1,20 @@
 """One function called in a process of its own, with limits of time, memory and written bytes.
 
 Guarantee: whatever a file does to the function, the caller gets its answer or one refusal with its reason in time; the
-answer is plain data (`wire`), so that even a process that a file has taken over can send nothing that runs here: what
-its numbers and words mean is for the caller to check. Price: a second to start, paid ahead of the first call; calls come
-one after another.
+answer is plain data (`wire`) that the caller's `read` accepts, so that even a process that a file has taken over can
+send nothing that runs here. Price: a second to start, paid ahead of the first call; calls come one after another.
 
-A process serves many calls; it is replaced after one that ended it, ran out of memory or of time.
+A process serves many calls; it is replaced after one that ended it, ran out of memory or of time, or was answered by
+what is no answer.
 """
 
 from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,11 @@ from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedEr
 from clipsonic.ingest.wire import Message, Wire
 
 _START_S = 120.0
+
+Answer = tuple[dict[str, Any], list[np.ndarray]]
+"""Facts, of which nothing is known but that they are JSON, and arrays of any shape."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,15 +54,18 @@ class Child:
         self._closed = False
         self._start()
 
-    def call(self, function: str, **arguments: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """What the function returned; `arguments` must be JSON.
+    def call(self, function: str, read: Callable[[Answer], T], **arguments: Any) -> T:
+        """What `read` makes of what the function returned; `arguments` must be JSON.
+
+        Args:
+            read: raises MalformedError where the answer is not one that the function gives.
 
         Raises:
             RefusedError: with the function's own reason; or timeout, memory, crashed.
         """
         with self._lock:
             try:
-                return self._call(function, arguments)
+                return self._call(function, read, arguments)
             except RefusedError as refused:
                 if refused.reason in (RefusalReason.TIMEOUT, RefusalReason.MEMORY, RefusalReason.CRASHED):
                     self._peer.close()
@@ -77,14 +86,14 @@ class Child:
         self._peer = Peer("clipsonic.ingest.child", *arguments, most_bytes=limits.answer_mb * 2**20)
         self._ready = False
 
-    def _call(self, function: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
+    def _call(self, function: str, read: Callable[[Answer], T], arguments: dict[str, Any]) -> T:
         seconds = self._limits.seconds
         try:
             if not self._ready:
                 self._peer.wire.receive(_START_S)
                 self._ready = True
             self._peer.wire.send({"function": function, "arguments": arguments})
-            return _answer_in(self._peer.wire.receive(seconds))
+            return read(_answer_in(self._peer.wire.receive(seconds)))
         except TimeoutError:
             raise RefusedError(RefusalReason.TIMEOUT, f"no answer in {seconds:g} s") from None
         except MalformedError as error:
@@ -93,7 +102,7 @@ class Child:
             raise RefusedError(RefusalReason.CRASHED, "the process that opened it has ended") from None
 
 
-def _answer_in(message: Message) -> tuple[dict[str, Any], list[np.ndarray]]:
+def _answer_in(message: Message) -> Answer:
     if message.head.get("kind") == "refused":
         raise RefusedError.told(message.head)
     facts = message.head.get("facts")

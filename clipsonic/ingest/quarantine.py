@@ -55,7 +55,7 @@ class RefusedError(ClipsonicError):
 
     def __init__(self, reason: RefusalReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, _printable(" ".join(detail.split())[:_MAX_DETAIL])
+        self.reason, self.detail = reason, printable(detail)
 
     @classmethod
     def of(cls, error: Exception) -> RefusedError:
@@ -83,9 +83,10 @@ class RefusedError(ClipsonicError):
         return cls(RefusalReason(reason), detail)
 
 
-def _printable(text: str) -> str:
-    """The same, with what no terminal and no file should get as escapes."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+def printable(text: str) -> str:
+    """The first 300 letters in one line, what no terminal and no file should get as escapes."""
+    line = " ".join(text.split())[:_MAX_DETAIL]
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 @dataclass(frozen=True)
