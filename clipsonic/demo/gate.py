@@ -1,9 +1,9 @@
 """What every request passes before it reaches the page or the service.
 
-Guarantee: whom `origins` refuses gets no further, whatever is asked for; only the paths that the page uses are open (its
-library brings others, which edit files or fetch addresses), and no websocket; an upload to the page is bounded in bytes,
-time and disk; the browser is told to load nothing from elsewhere, so the page works offline and tells nobody. Price: a
-new version of the page's library may need a path more.
+Guarantee: whom `origins` refuses gets no further, whatever is asked for; only the paths that the page uses are open
+(its library brings others, which edit files or fetch addresses), and no websocket; an upload to the page is bounded in
+bytes, time and disk; the browser is told to load nothing from elsewhere, so the page works offline and tells nobody.
+Price: a new version of the page's library may need a path more.
 """
 
 from __future__ import annotations

@@ -97,7 +97,8 @@ def _picture_in(answer: Answer) -> Seen:
 
 def _frames_in(answer: Answer) -> Seen:
     pictures, facts = _pictures_in(answer, most=MAX_FRAMES), answer[0]
-    times_s, left_s = facts.get("times_s"), facts.get("left_s")
+    times_s: Any = facts.get("times_s")
+    left_s: Any = facts.get("left_s")
     if type(times_s) is not list or len(times_s) != len(pictures):
         raise MalformedError("pictures without their times")
     if any(type(time_s) not in (int, float) or not 0.0 <= time_s <= MAX_START_S for time_s in [*times_s, left_s]):
@@ -106,7 +107,8 @@ def _frames_in(answer: Answer) -> Seen:
 
 
 def _why_not_in(answer: Answer) -> str | None:
-    written, why = answer[0].get("written"), answer[0].get("why")
+    written: Any = answer[0].get("written")
+    why: Any = answer[0].get("why")
     if type(written) is not bool or (not written and type(why) is not str):
         raise MalformedError("no word on whether it is written")
     return None if written else printable(why)

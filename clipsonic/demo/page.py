@@ -138,12 +138,13 @@ def _replace(module: Any, name: str, by: Any) -> None:
     """Put a function of ours in the place of one of gradio's that is called in the same way."""
     found, wanted = getattr(module, name, None), inspect.signature(by)
     if not inspect.iscoroutinefunction(found) or [*inspect.signature(found).parameters] != [*wanted.parameters]:
-        raise _other_gradio(f"no async {module.__name__}.{name}({', '.join(wanted.parameters)}), which the page replaces")
+        words = ", ".join(wanted.parameters)
+        raise _other_gradio(f"no async {module.__name__}.{name}({words}), which the page replaces")
     setattr(module, name, by)
 
 
 def _other_gradio(what: str) -> ClipsonicError:
-    return ClipsonicError(f"gradio {gr.__version__} has {what}: install gradio {_KNOWN}, for which the page was written")
+    return ClipsonicError(f"gradio {gr.__version__} has {what}: install gradio {_KNOWN}, for which the page was made")
 
 
 async def _fetch_nothing(url: str, cache_dir: str) -> str:

@@ -28,8 +28,10 @@ Event = tuple[str, Any, Any]
 """("segment", Segment, None), ("done", None, None) or ("refused", reason, detail)."""
 
 NUMBERS = frozenset(
-    ("start_s", "seconds", "valid_seconds", "lufs", "rms_db", "peak", "silence_share", "clipped_share")
-    + ("still_share", "black_share", "shot_changes", "width", "height", "fps")
+    [
+        *("start_s", "seconds", "valid_seconds", "lufs", "rms_db", "peak", "silence_share", "clipped_share"),
+        *("still_share", "black_share", "shot_changes", "width", "height", "fps"),
+    ]
 )
 """Facts that every segment has, as numbers; others may be added, of the kinds that `_is_plain` knows."""
 
@@ -46,7 +48,8 @@ _ROUNDING_S = 0.001
 def told_job(job: Job, settings: ReadSettings) -> dict[str, Any]:
     """The job as the head of a message; its caption, which no decoder needs, stays here."""
     told = dataclasses.replace(job, caption=None)
-    return {"kind": "job", "job": dataclasses.asdict(told), "settings": dataclasses.asdict(settings)}
+    asked = dataclasses.replace(settings, max_copy_gb=min(settings.max_copy_gb, _MOST))  # JSON knows no infinity
+    return {"kind": "job", "job": dataclasses.asdict(told), "settings": dataclasses.asdict(asked)}
 
 
 def job_in(head: dict[str, Any]) -> tuple[Job, ReadSettings]:
@@ -100,7 +103,8 @@ class Border:
         return "refused", refused.reason, refused.detail
 
     def _segment(self, message: Message) -> Segment:
-        facts, key = message.head.get("facts"), message.head.get("key")
+        facts: Any = message.head.get("facts")
+        key: Any = message.head.get("key")
         self._check_facts(facts)
         self._check_place(facts["start_s"], key)
         sound, *others = message.arrays or [np.zeros(0)]

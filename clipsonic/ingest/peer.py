@@ -1,7 +1,7 @@
 """A process of ours on the other end of a wire: started afresh, killed when need be.
 
-Guarantee: it finds the same clipsonic, its libraries start no threads of their own, and whatever it does, its end is not
-waited for longer than said. Price: about half a second until it answers. (No fork of a parent full of threads and
+Guarantee: it finds the same clipsonic, its libraries start no threads of their own, and whatever it does, nobody waits
+for its end longer than said. Price: about half a second until it answers. (No fork of a parent full of threads and
 weights, and not multiprocessing.Process, which would import the caller's main script, torch and all, again in it.)
 """
 

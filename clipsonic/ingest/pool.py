@@ -97,13 +97,13 @@ class WorkerPool:
             if worker.number is None or worker.number == head or waiting[worker.number].num_bytes < _MAX_WAITING_BYTES
         ]
         away_s = time.monotonic() - self._left_at
-        ready = wait([worker.wire for worker in open_now], timeout=_TICK_S)
+        ready = wait([worker.wire.connection for worker in open_now], timeout=_TICK_S)
         for place, worker in enumerate(self._workers):
             worker.since += away_s  # while nobody listened it could not get rid of what it had
             if worker not in open_now:
                 worker.since = time.monotonic()  # it is we who keep it waiting
                 continue
-            event = worker.receive() if worker.wire in ready else None
+            event = worker.receive() if worker.wire.connection in ready else None
             event = event or worker.overdue(self._timeout_s)  # also where bytes come, but never a whole message
             if event is not None and worker.number is not None:
                 waiting[worker.number].add(event)

@@ -44,24 +44,20 @@ class Wire:
     """One end of a socket.
 
     Args:
-        connection: of one's own from now on.
+        connection: its own from now on, but for `multiprocessing.connection.wait`.
         waits: whether `take` waits for a whole message, as a process does that has nothing else to do.
         most_bytes: of the arrays of one message that is taken; may be set between messages.
     """
 
     def __init__(self, connection: socket.socket, *, waits: bool, most_bytes: int = 0) -> None:
-        self._connection, self._send_s = connection, None if waits else _SEND_S
+        self.connection, self._send_s = connection, None if waits else _SEND_S
         connection.setblocking(waits)
         self.most_bytes = most_bytes
         self._incoming = self._messages()
 
-    def fileno(self) -> int:
-        """For `multiprocessing.connection.wait`."""
-        return self._connection.fileno()
-
     def close(self) -> None:
         """The other end hears of it."""
-        self._connection.close()
+        self.connection.close()
 
     def send(self, head: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
         """Send a message.
@@ -73,14 +69,14 @@ class Wire:
         arrays = [np.ascontiguousarray(array) for array in arrays]
         kinds = [(array.dtype.name, array.shape) for array in arrays]
         data = json.dumps([head, kinds], allow_nan=False).encode("ascii")
-        waited = self._connection.gettimeout()
-        self._connection.settimeout(self._send_s)
+        waited = self.connection.gettimeout()
+        self.connection.settimeout(self._send_s)
         try:
-            self._connection.sendall(_LENGTH.pack(len(data)) + data)
+            self.connection.sendall(_LENGTH.pack(len(data)) + data)
             for array in arrays:
-                self._connection.sendall(array.reshape(-1).view(np.uint8))
+                self.connection.sendall(_bytes_of(array))
         finally:
-            self._connection.settimeout(waited)
+            self.connection.settimeout(waited)
 
     def take(self) -> Message | None:
         """The next message; None while not all of it is there.
@@ -102,9 +98,8 @@ class Wire:
         """
         until = time.monotonic() + within_s
         while (message := self.take()) is None:
-            if not wait([self], max(0.0, until - time.monotonic())) and time.monotonic() >= until:
-                raise TimeoutError
-            if time.monotonic() >= until:  # it comes, but a byte now and then
+            wait([self.connection], max(0.0, until - time.monotonic()))
+            if time.monotonic() >= until:  # also where bytes come now and then
                 raise TimeoutError
         return message
 
@@ -112,29 +107,34 @@ class Wire:
         """All messages; None whenever there is nothing to read."""
         while True:
             length = bytearray(_LENGTH.size)
-            yield from self._fill(length)
+            yield from self._fill(memoryview(length))
             (num_bytes,) = _LENGTH.unpack(length)
             if num_bytes > MAX_HEAD_BYTES:
                 raise MalformedError(f"a head of {num_bytes} bytes, at most {MAX_HEAD_BYTES} are taken")
             data = bytearray(num_bytes)
-            yield from self._fill(data)
+            yield from self._fill(memoryview(data))
             head, kinds = _read_head(bytes(data))
             arrays = _blank(kinds, self.most_bytes)
             for array in arrays:
-                yield from self._fill(array.reshape(-1).view(np.uint8))
+                yield from self._fill(_bytes_of(array))
             yield Message(head, arrays)
 
-    def _fill(self, target: bytearray | np.ndarray) -> Iterator[None]:
-        rest = memoryview(target)
+    def _fill(self, rest: memoryview) -> Iterator[None]:
         while len(rest):
             try:
-                count = self._connection.recv_into(rest)
+                count = self.connection.recv_into(rest)
             except BlockingIOError:
                 yield None
                 continue
             if not count:
                 raise EOFError
             rest = rest[count:]
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """The memory of an array in C order."""
+    data: memoryview = array.reshape(-1).view(np.uint8).data
+    return data
 
 
 def _read_head(data: bytes) -> tuple[dict[str, Any], list[Any]]:

@@ -69,6 +69,11 @@ def test_a_job_is_told_as_it_is_but_for_its_caption() -> None:
         assert (asked, settings) == (Job(*[*list(job.__dict__.values())[:6], None, part]), SETTINGS)
 
 
+def test_no_limit_on_copies_is_told_as_one_that_no_file_reaches(job: Job) -> None:
+    unlimited = ReadSettings(SETTINGS.spec, 1.0, max_copy_gb=float("inf"))
+    assert job_in(json.loads(json.dumps(told_job(job, unlimited), allow_nan=False)))[1].max_copy_gb > 1e15
+
+
 def without(name: str) -> Callable[[Message], object]:
     return lambda message: message.head["facts"].pop(name)
 

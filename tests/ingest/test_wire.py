@@ -115,9 +115,7 @@ def test_a_message_that_does_not_come_whole_is_not_waited_for(ends: tuple[socket
         wire.receive(0.2)
 
 
-def test_who_does_not_read_is_not_waited_for(
-    ends: tuple[socket.socket, Wire], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_does_not_read_is_not_waited_for(ends: tuple[socket.socket, Wire], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clipsonic.ingest.wire._SEND_S", 0.2)
     _, ours = socket.socketpair()
     wire = Wire(ours, waits=False)
