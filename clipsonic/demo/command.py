@@ -50,12 +50,13 @@ def _serve(
 
     from clipsonic.demo.application import make_application
     from clipsonic.demo.looker import Looker
+    from clipsonic.demo.origins import Origins
     from clipsonic.demo.studio import Studio
 
     looker = Looker(limits)
     studio = Studio(pipeline, args.model, limits, folder, looker)
     try:
-        app = make_application(studio, args.host)
+        app = make_application(studio, Origins(args.host, args.origin))
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_graceful_shutdown=_GRACE_S,
             limit_concurrency=_MAX_CONNECTIONS, h11_max_incomplete_event_size=65_536,

@@ -1,8 +1,9 @@
 """What every request passes before it reaches the page or the service.
 
-Guarantee: only the paths that the page uses are open (its library brings others, which edit files or fetch addresses);
-an upload to the page is bounded in bytes, time and disk; the browser is told to load nothing from elsewhere, so the
-page works offline and tells nobody. Price: a new version of the page's library may need a path more.
+Guarantee: whom `origins` refuses gets no further, whatever is asked for; only the paths that the page uses are open
+(its library brings others, which edit files or fetch addresses), and no websocket; an upload to the page is bounded in
+bytes, time and disk; the browser is told to load nothing from elsewhere, so the page works offline and tells nobody.
+Price: a new version of the page's library may need a path more.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Any
 
 from clipsonic.demo.folder import DemoFolder
 from clipsonic.demo.limits import MAX_JSON_BYTES, Limits
+from clipsonic.demo.origins import Origins
 from clipsonic.demo.refusals import DemoError, LateError, TooLargeError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
+_NOT_HERE = 1008  # of RFC 6455: against the rules of this place
 UPLOAD = "/gradio_api/upload"
 OPEN_PATHS = {
     "GET": (
@@ -45,15 +48,22 @@ _HEADERS = (
 class Gate:
     """Wraps an ASGI application."""
 
-    def __init__(self, app: Any, folder: DemoFolder, limits: Limits) -> None:
-        self._app, self._folder, self._limits = app, folder, limits
+    def __init__(self, app: Any, folder: DemoFolder, limits: Limits, origins: Origins) -> None:
+        self._app, self._folder, self._limits, self._origins = app, folder, limits, origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, _Answered(send))
+        else:
+            await send({"type": "websocket.close", "code": _NOT_HERE})
+
+    async def _answer(self, scope: Scope, receive: Receive, answered: _Answered) -> None:
+        refusal = self._origins.refusal(scope["method"], scope["path"], scope["headers"])
+        if refusal is not None:
+            await answered.refuse(*refusal)
             return
-        answered = _Answered(send)
         if not _is_open(scope["method"], scope["path"]):
             await answered.refuse(404, f"there is nothing at {scope['path'][:60]}: the page is at /")
             return

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from clipsonic.demo.limits import Limits
+from clipsonic.demo.limits import MAX_FRAMES, MAX_START_S, Limits
 from clipsonic.demo.refusals import DemoError, TooLargeError, WrongTypeError
-from clipsonic.ingest.child import Child, ChildLimits
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.ingest.child import Answer, Child, ChildLimits
+from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError, printable
 
 PICTURES, VIDEOS = "a JPEG, PNG, WebP, GIF, TIFF or BMP picture", "an MP4, MOV, WebM, MKV or AVI video"
 
@@ -60,13 +60,9 @@ class Looker:
         """
         try:
             if upload.kind == "image":
-                _, pictures = self._child.call("picture", path=str(upload.path), name=upload.name)
-                return Seen(_proper(pictures))
+                return self._child.call("picture", _picture_in, path=str(upload.path), name=upload.name)
             asked = {"path": str(upload.path), "start_s": start_s, "seconds": seconds, "segment_s": segment_s}
-            facts, frames = self._child.call("frames", **asked)
-            times_s = [float(time_s) for time_s in facts["times_s"]]
-            no_video = None if facts["why"] is None else str(facts["why"])
-            return Seen(_proper(frames), times_s, float(facts["left_s"]), no_video)
+            return self._child.call("frames", _frames_in, **asked)
         except RefusedError as refused:
             raise self._refusal(upload, refused, start_s) from None
 
@@ -74,10 +70,9 @@ class Looker:
         """Write `out` (MP4), the video with this sound; returns why not, or None."""
         arguments: dict[str, Any] = {"path": str(upload.path), "sound": str(sound), "out": str(out)}
         try:
-            facts, _ = self._child.call("with_sound", **arguments, start_s=start_s)
+            return self._child.call("with_sound", _why_not_in, **arguments, start_s=start_s)
         except RefusedError as refused:
             return str(self._refusal(upload, refused, start_s))
-        return None if facts["written"] else str(facts["why"])
 
     def close(self) -> None:
         """End the process."""
@@ -100,11 +95,39 @@ class Looker:
         return DemoError(f"{name} is damaged or of a kind that cannot be read: give {wanted}")
 
 
-def _proper(pictures: list[np.ndarray]) -> list[np.ndarray]:
-    """What comes from the other process is believed only as far as it has the shape of pictures."""
+def _picture_in(answer: Answer) -> Seen:
+    return Seen(_pictures_in(answer, most=1))
+
+
+def _frames_in(answer: Answer) -> Seen:
+    pictures, facts = _pictures_in(answer, most=MAX_FRAMES), answer[0]
+    times_s: Any = facts.get("times_s")
+    left_s: Any = facts.get("left_s")
+    why: Any = facts.get("why")
+    if why is not None and type(why) is not str:
+        raise MalformedError("no word on why it cannot be written")
+    if type(times_s) is not list or len(times_s) != len(pictures):
+        raise MalformedError("pictures without their times")
+    if any(type(time_s) not in (int, float) or not 0.0 <= time_s <= MAX_START_S for time_s in [*times_s, left_s]):
+        raise MalformedError("times that cannot be")
+    no_video = None if why is None else printable(why)
+    return Seen(pictures, [float(time_s) for time_s in times_s], float(left_s), no_video)
+
+
+def _why_not_in(answer: Answer) -> str | None:
+    written: Any = answer[0].get("written")
+    why: Any = answer[0].get("why")
+    if type(written) is not bool or (not written and type(why) is not str):
+        raise MalformedError("no word on whether it is written")
+    return None if written else printable(why)
+
+
+def _pictures_in(answer: Answer, most: int) -> list[np.ndarray]:
+    """The pictures (H, W, 3) uint8 of an answer, at least one."""
+    pictures = answer[1]
+    if not 1 <= len(pictures) <= most:
+        raise MalformedError(f"{len(pictures)} pictures")
     for picture in pictures:
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-            raise RefusedError(RefusalReason.CRASHED, "an answer that is no picture")
-    if not pictures:
-        raise RefusedError(RefusalReason.CRASHED, "an answer without a picture")
+        if picture.shape[2:] != (3,) or picture.dtype != np.uint8 or not picture.size:
+            raise MalformedError("what is no picture")
     return pictures

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from clipsonic.audio.wave import read_audio
+from clipsonic.demo.limits import MAX_FRAMES
 from clipsonic.errors import ClipsonicError
 from clipsonic.generate.mux import check_copy, replace_sound
 from clipsonic.generate.prompt import read_picture
@@ -24,7 +25,6 @@ from clipsonic.specs import CorpusSpec
 
 MAX_SIDE = 1024
 NUM_FRAMES = 4  # of one segment, as the pipeline looks at a video
-_MAX_FRAMES = 60
 _MANY_SIDE = 384  # of more frames than that
 _LEAST_S = 0.003  # as the pipeline does
 
@@ -56,7 +56,7 @@ def frames(path: str, start_s: float, seconds: float, segment_s: float) -> tuple
     left_s = min(seconds, end_s - start_s)
     if left_s < _LEAST_S:
         raise RefusedError(RefusalReason.TOO_SHORT, f"it lasts {max(0.0, end_s):.2f} s")
-    count = min(_MAX_FRAMES, NUM_FRAMES * math.ceil(left_s / segment_s - 1e-6))
+    count = min(MAX_FRAMES, NUM_FRAMES * math.ceil(left_s / segment_s - 1e-6))
     times_s = CorpusSpec.frame_times_s(left_s, count)
     side = MAX_SIDE if count <= NUM_FRAMES else _MANY_SIDE
     shown = frames_at(path, [start_s + time_s for time_s in times_s])

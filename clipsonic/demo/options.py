@@ -9,6 +9,7 @@ import argparse
 import importlib.util
 
 from clipsonic.demo.limits import Limits
+from clipsonic.demo.origins import Origins
 from clipsonic.errors import UsageError
 from clipsonic.options import command_parser
 
@@ -28,6 +29,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--model", default="tiny", metavar="PIPELINE", help="pipeline folder, hub id, or tiny (default)")
     add("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default: this computer only)")
+    add(
+        "--origin", action="append", default=[], metavar="URL",
+        help="address by which others reach the page, such as https://sounds.example.org of a proxy before it; may be "
+        "given again (default: the computer's own)",
+    )  # fmt: skip
     add("--port", type=int, default=7860, metavar="N", help="the port; 0 = any that is free (default: 7860)")
     add("--max-duration-s", type=float, metavar="D", help="longest sound (default: the model's segment)")
     add("--max-upload-mb", type=int, default=64, metavar="MB", help="largest upload (default: 64)")
@@ -50,6 +56,7 @@ def check_options(args: argparse.Namespace) -> None:
         raise UsageError(f"--max-waiting {args.max_waiting} must be at least 1")
     if args.max_duration_s is not None and not 0.5 <= args.max_duration_s <= 3600.0:
         raise UsageError(f"--max-duration-s {args.max_duration_s:g} must be between 0.5 and 3600 seconds")
+    Origins(args.host, args.origin)
     missing = [name for name in NEEDED if not _is_installed(name)]
     if missing:
         raise UsageError(

@@ -6,6 +6,7 @@ other server: system fonts, no analytics, nothing fetched for a visitor. Price: 
 
 from __future__ import annotations
 
+import inspect
 import os
 import secrets
 import time
@@ -29,21 +30,29 @@ from clipsonic.demo.parts import Choices, Players, choices_below, players_below,
 from clipsonic.demo.refusals import DemoError, sentence_of
 from clipsonic.demo.studio import Studio
 from clipsonic.demo.wish import Wish, wish_of
+from clipsonic.errors import ClipsonicError
 
 STYLE = Path(__file__).with_name("style.css")
+_KNOWN = "6.31.0"
 _PROGRESS = gr.Progress()  # gradio looks for it among the defaults of a handler
 _ASKED = {"text": "write what should be heard", "image": "choose a picture", "video": "choose a video"}
 
 
 def mount_page(app: Any, studio: Studio) -> Any:
-    """The application with the page at its root."""
-    processing_utils.async_ssrf_protected_download = _fetch_nothing
-    return gr.mount_gradio_app(
-        app, build_page(studio), path="/", max_file_size=studio.limits.upload_mb * 2**20,
-        allowed_paths=[str(studio.folder.path)], theme=theme(), css_paths=STYLE, footer_links=[],
-        run_history=False, ssr_mode=False, pwa=False, mcp_server=False, enable_monitoring=False,
-        app_kwargs={"docs_url": None, "redoc_url": None},
-    )  # fmt: skip
+    """The application with the page at its root.
+
+    Raises:
+        ClipsonicError: this gradio lacks what is replaced or switched off in it.
+    """
+    _replace(processing_utils, "async_ssrf_protected_download", _fetch_nothing)
+    options: dict[str, Any] = {
+        "path": "/", "max_file_size": studio.limits.upload_mb * 2**20, "allowed_paths": [str(studio.folder.path)],
+        "theme": theme(), "css_paths": STYLE, "footer_links": [], "run_history": False, "ssr_mode": False, "pwa": False,
+        "mcp_server": False, "enable_monitoring": False, "app_kwargs": {"docs_url": None, "redoc_url": None},
+    }  # fmt: skip
+    if unknown := sorted(options.keys() - inspect.signature(gr.mount_gradio_app).parameters.keys()):
+        raise _other_gradio(f"gradio.mount_gradio_app without {', '.join(unknown)}, which the page sets")
+    return gr.mount_gradio_app(app, build_page(studio), **options)
 
 
 def build_page(studio: Studio) -> Any:
@@ -123,6 +132,19 @@ def _upload_of(studio: Studio, kind: str, value: Any) -> Upload:
     if not path.is_relative_to(studio.folder.path.resolve()) or not path.is_file():
         raise DemoError(f"there is nothing to go by: {_ASKED[kind]}")
     return Upload(path, plain_name(str(facts.get("orig_name") or path.name), kind), kind)
+
+
+def _replace(module: Any, name: str, by: Any) -> None:
+    """Put a function of ours in the place of one of gradio's that is called in the same way."""
+    found, wanted = getattr(module, name, None), inspect.signature(by)
+    if not inspect.iscoroutinefunction(found) or [*inspect.signature(found).parameters] != [*wanted.parameters]:
+        words = ", ".join(wanted.parameters)
+        raise _other_gradio(f"no async {module.__name__}.{name}({words}), which the page replaces")
+    setattr(module, name, by)
+
+
+def _other_gradio(what: str) -> ClipsonicError:
+    return ClipsonicError(f"gradio {gr.__version__} has {what}: install gradio {_KNOWN}, for which the page was made")
 
 
 async def _fetch_nothing(url: str, cache_dir: str) -> str:

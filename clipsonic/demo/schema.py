@@ -14,7 +14,8 @@ from clipsonic.demo.studio import Studio
 from clipsonic.demo.wish import Wish
 
 REFUSALS = {
-    "400": "the request cannot be read",
+    "400": "the request cannot be read, or is sent to a name that the demo does not answer to",
+    "403": "a page of another site asks",
     "408": "the request took too long to arrive",
     "413": "the request, or what its file unpacks to, is too large",
     "415": "a content type, or a kind of file, that is not taken",

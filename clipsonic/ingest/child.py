@@ -1,33 +1,33 @@
 """One function called in a process of its own, with limits of time, memory and written bytes.
 
 Guarantee: whatever a file does to the function, the caller gets its answer or one refusal with its reason in time; the
-answer is plain numbers (JSON and arrays), never unpickled, so that even a process that a file has taken over can send
-nothing that runs here. Price: a second to start, paid ahead of the first call; calls come one after another.
+answer is plain data (`wire`) that the caller's `read` accepts, so that even a process that a file has taken over can
+send nothing that runs here. Price: a second to start, paid ahead of the first call; calls come one after another.
 
-A process serves many calls; it is replaced after one that ended it, ran out of memory or of time.
+A process serves many calls; it is replaced after one that ended it, ran out of memory or of time, or was answered by
+what is no answer.
 """
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
-import subprocess
-import sys
+import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from clipsonic.ingest.pool import worker_environment
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.ingest.peer import Peer
+from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError
+from clipsonic.ingest.wire import Message, Wire
 
 _START_S = 120.0
-_MAX_HEAD_BYTES = 2**20
-_MAX_ARRAYS = 64
+
+Answer = tuple[dict[str, Any], list[np.ndarray]]
+"""Facts, of which nothing is known but that they are JSON, and arrays of any shape."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,18 +54,21 @@ class Child:
         self._closed = False
         self._start()
 
-    def call(self, function: str, **arguments: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """What the function returned; `arguments` must be JSON.
+    def call(self, function: str, read: Callable[[Answer], T], **arguments: Any) -> T:
+        """What `read` makes of what the function returned; `arguments` must be JSON.
+
+        Args:
+            read: raises MalformedError where the answer is not one that the function gives.
 
         Raises:
             RefusedError: with the function's own reason; or timeout, memory, crashed.
         """
         with self._lock:
             try:
-                return self._call(function, arguments)
+                return self._call(function, read, arguments)
             except RefusedError as refused:
                 if refused.reason in (RefusalReason.TIMEOUT, RefusalReason.MEMORY, RefusalReason.CRASHED):
-                    self._end()
+                    self._peer.close()
                     if not self._closed:
                         self._start()
                 raise
@@ -73,77 +76,43 @@ class Child:
     def close(self) -> None:
         """End the process, also in the middle of a call."""
         self._closed = True
-        self._process.kill()
-        self._process.wait()
+        self._peer.kill()
+        with self._lock:  # the call hears of it, and ends
+            self._peer.close()
 
     def _start(self) -> None:
-        self._connection, theirs = multiprocessing.Pipe()
-        limits = f"{self._limits.memory_mb}, {self._limits.file_mb}"
-        call = f"main({theirs.fileno()}, {os.getpid()}, {self._module!r}, {limits})"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from clipsonic.ingest.child import main; {call}"],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=worker_environment(),
-        )
-        theirs.close()
+        limits = self._limits
+        arguments = (self._module, limits.memory_mb, limits.file_mb)
+        self._peer = Peer("clipsonic.ingest.child", *arguments, most_bytes=limits.answer_mb * 2**20)
         self._ready = False
 
-    def _end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
-
-    def _call(self, function: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
-        if not self._ready:
-            self._within(_START_S, lambda: self._connection.recv_bytes(_MAX_HEAD_BYTES))
-            self._ready = True
-        answer: tuple[dict[str, Any], list[np.ndarray]]
-        answer = self._within(self._limits.seconds, lambda: self._exchange(function, arguments))
-        return answer
-
-    def _exchange(self, function: str, arguments: dict[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
-        self._connection.send_bytes(json.dumps([function, arguments]).encode())
-        head = json.loads(self._connection.recv_bytes(_MAX_HEAD_BYTES))
-        if "reason" in head:
-            raise RefusedError(RefusalReason(head["reason"]), str(head["detail"]))
-        return dict(head["facts"]), self._arrays(head["arrays"])
-
-    def _arrays(self, heads: Sequence[Any]) -> list[np.ndarray]:
-        if len(heads) > _MAX_ARRAYS:
-            raise ValueError("too many arrays")
-        left, arrays = self._limits.answer_mb * 2**20, []
-        for kind, shape in heads:
-            data = self._connection.recv_bytes(left)
-            left -= len(data)
-            arrays.append(np.frombuffer(data, np.dtype(str(kind))).reshape([int(size) for size in shape]))
-        return arrays
-
-    def _within(self, seconds: float, step: Any) -> Any:
-        """Do this; the process is killed after so many seconds, which ends every wait for it."""
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            self._process.kill()
-
-        watch = threading.Timer(seconds, end)
-        watch.daemon = True
-        watch.start()
+    def _call(self, function: str, read: Callable[[Answer], T], arguments: dict[str, Any]) -> T:
+        seconds = self._limits.seconds
         try:
-            return step()
-        except (EOFError, OSError, ValueError, KeyError, TypeError):
-            if late.is_set():
-                raise RefusedError(RefusalReason.TIMEOUT, f"no answer in {seconds:g} s") from None
+            if not self._ready:
+                self._peer.wire.receive(_START_S)
+                self._ready = True
+            self._peer.wire.send({"function": function, "arguments": arguments})
+            return read(_answer_in(self._peer.wire.receive(seconds)))
+        except TimeoutError:
+            raise RefusedError(RefusalReason.TIMEOUT, f"no answer in {seconds:g} s") from None
+        except MalformedError as error:
+            raise RefusedError(RefusalReason.CRASHED, f"the process that opened it sent {error}") from None
+        except (EOFError, OSError):
             raise RefusedError(RefusalReason.CRASHED, "the process that opened it has ended") from None
-        finally:
-            watch.cancel()
+
+
+def _answer_in(message: Message) -> Answer:
+    if message.head.get("kind") == "refused":
+        raise RefusedError.told(message.head)
+    facts = message.head.get("facts")
+    if type(facts) is not dict:
+        raise MalformedError("no answer")
+    return facts, message.arrays
 
 
 def main(pipe: int, parent: int, module_name: str, memory_mb: int, file_mb: int) -> None:
-    """Serve the parent over the file descriptor `pipe` until it closes (in the process itself)."""
+    """Serve the parent over the socket of descriptor `pipe` until it closes (in the process itself)."""
     import importlib
     import signal
 
@@ -156,31 +125,18 @@ def main(pipe: int, parent: int, module_name: str, memory_mb: int, file_mb: int)
     worker.quiet_decoders()
     worker.limit_memory(memory_mb)
     worker.limit_files(file_mb)
-    connection = Connection(pipe)
-    connection.send_bytes(b"{}")
-    while True:
-        try:
-            function, arguments = json.loads(connection.recv_bytes())
-        except EOFError:
-            return
-        _answer(connection, module, function, arguments)
+    wire = Wire(socket.socket(fileno=pipe), waits=True)
+    worker.send(wire, {"kind": "ready"})
+    while (message := worker.next_call(wire)) is not None:
+        _answer(wire, module, **message.head)
 
 
-def _answer(connection: Connection, module: Any, function: str, arguments: dict[str, Any]) -> None:
+def _answer(wire: Wire, module: Any, function: str, arguments: dict[str, Any]) -> None:
     """The broad except of this border: whatever a file provokes becomes its refusal."""
+    from clipsonic.ingest import worker
+
     try:
         facts, arrays = getattr(module, function)(**arguments)
-        head = {"facts": facts, "arrays": [(array.dtype.str, array.shape) for array in arrays]}
-        connection.send_bytes(json.dumps(head).encode())
-        for array in arrays:
-            connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
-    except RefusedError as refused:
-        _refuse(connection, refused.reason, refused.detail)
-    except MemoryError as error:
-        _refuse(connection, RefusalReason.MEMORY, str(error) or "an allocation failed")
+        worker.send(wire, {"facts": facts}, arrays)
     except Exception as error:
-        _refuse(connection, RefusalReason.DECODE_ERROR, f"{type(error).__name__}: {error}")
-
-
-def _refuse(connection: Connection, reason: str, detail: str) -> None:
-    connection.send_bytes(json.dumps({"reason": str(reason), "detail": detail[:1000]}).encode())
+        worker.send(wire, RefusedError.of(error).head())

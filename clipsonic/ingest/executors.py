@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from clipsonic.ingest.ahead import working_ahead
 from clipsonic.ingest.batches import Embedder
+from clipsonic.ingest.border import Event
 from clipsonic.ingest.destination import Destination
 from clipsonic.ingest.plan import Unit
-from clipsonic.ingest.pool import Event, WorkerPool
+from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.segments import Job, ReadSettings
 from clipsonic.ingest.unit import UnitBuilder
 

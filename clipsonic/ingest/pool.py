@@ -3,37 +3,27 @@
 Guarantee: each job ends exactly once, with ("done", None, None) or ("refused", reason, detail), whatever its file does
 to the decoder; a process that crashes costs its own file only and is replaced, one that something else kills (an
 operator, the system out of memory) costs nothing: its file is read again. The order of what comes out, and so every
-byte made of it, does not depend on the number of processes.
+byte made of it, does not depend on the number of processes. A process that its file has taken over cannot make this
+one run, hold or wait for more than it says here: what comes is data (`wire`) that its job allows (`border`).
 Price: about half a second to start a process (all start at once, while the caller does other things); segments travel
-through a pipe, about 1 ms per MB. Segments that come out of turn wait in memory, at most about 64 MB per process.
-
-The processes are started afresh (no fork of a parent full of threads and weights) from `worker.main`, not through
-multiprocessing.Process, which would import the caller's main script, torch and all, again in each of them.
+through a socket, about 1 ms per MB. Segments that come out of turn wait in memory, at most about 64 MB per process, and
+each process may be in the middle of one more (`border.most_bytes`).
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import pickle
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from multiprocessing.connection import wait
-from pathlib import Path
-from typing import Any
 
-import clipsonic
 from clipsonic.errors import ClipsonicError
-from clipsonic.ingest.quarantine import RefusalReason
+from clipsonic.ingest.border import Border, Event, most_bytes, told_job
+from clipsonic.ingest.peer import Peer
+from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError
 from clipsonic.ingest.segments import Job, ReadSettings, Segment
-
-Event = tuple[str, Any, Any]
-"""("segment", Segment, None), ("done", None, None) or ("refused", reason, detail)."""
+from clipsonic.ingest.wire import Message
 
 _KILLED = "killed"
 """Within the pool, a process's end by a SIGKILL or SIGTERM of others; never seen outside."""
@@ -55,7 +45,7 @@ class WorkerPool:
 
     def __init__(self, num_workers: int, *, timeout_s: float = 120.0, memory_mb: int = 2048) -> None:
         self._timeout_s, self._memory_mb = timeout_s, memory_mb
-        self._closed = False
+        self._closed, self._left_at = False, time.monotonic()
         self._workers = [_Worker(memory_mb) for _ in range(num_workers)]
 
     def __enter__(self) -> WorkerPool:
@@ -72,7 +62,7 @@ class WorkerPool:
         Raises:
             ClipsonicError: a decoding process cannot start.
         """
-        todo = enumerate(jobs)
+        todo, self._left_at = enumerate(jobs), time.monotonic()
         waiting: dict[int, _Waiting] = {}
         head, exhausted = 0, False
         while True:
@@ -106,12 +96,15 @@ class WorkerPool:
             for worker in self._workers
             if worker.number is None or worker.number == head or waiting[worker.number].num_bytes < _MAX_WAITING_BYTES
         ]
-        ready = wait([worker.connection for worker in open_now], timeout=_TICK_S)
+        away_s = time.monotonic() - self._left_at
+        ready = wait([worker.wire.connection for worker in open_now], timeout=_TICK_S)
         for place, worker in enumerate(self._workers):
+            worker.since += away_s  # while nobody listened it could not get rid of what it had
             if worker not in open_now:
                 worker.since = time.monotonic()  # it is we who keep it waiting
                 continue
-            event = worker.receive() if worker.connection in ready else worker.overdue(self._timeout_s)
+            event = worker.receive() if worker.wire.connection in ready else None
+            event = event or worker.overdue(self._timeout_s)  # also where bytes come, but never a whole message
             if event is not None and worker.number is not None:
                 waiting[worker.number].add(event)
                 if event[0] != "segment":
@@ -119,6 +112,7 @@ class WorkerPool:
             if worker.is_dead and not self._closed:
                 worker.end()
                 self._workers[place] = _Worker(self._memory_mb)
+        self._left_at = time.monotonic()
 
 
 class _Waiting:
@@ -127,12 +121,12 @@ class _Waiting:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._events: deque[Event] = deque()
-        self._num_kills, self._num_given, self._num_known = 0, 0, 0
+        self._num_kills, self._given_s = 0, -1.0
         self.num_bytes, self.ended, self.is_free = 0, False, True
 
     def taken(self) -> Job:
-        """The job, for a process to read from its beginning; the segments that are here already are known then."""
-        self.is_free, self._num_known, self._num_given = False, max(self._num_known, self._num_given), 0
+        """The job, for a process to read from its beginning."""
+        self.is_free = False
         return self._job
 
     def add(self, event: Event) -> None:
@@ -141,11 +135,12 @@ class _Waiting:
             if self._num_kills < _MOST_KILLS:
                 self.is_free = True
                 return
-            event = ("refused", RefusalReason.CRASHED, f"the decoder's process was killed {self._num_kills} times")
+            event = _refused(RefusalReason.CRASHED, f"the decoder's process was killed {self._num_kills} times")
         if event[0] == "segment":
-            self._num_given += 1
-            if self._num_given <= self._num_known:
-                return
+            start_s = event[1].facts["start_s"]
+            if start_s <= self._given_s:
+                return  # known: the file is read again
+            self._given_s = start_s
         self._events.append(event)
         self.ended = event[0] != "segment"
         if isinstance(segment := event[1], Segment):
@@ -162,19 +157,10 @@ class _Worker:
     """One decoding process, seen from its parent."""
 
     def __init__(self, memory_mb: int) -> None:
-        self.connection, theirs = multiprocessing.Pipe()
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        call = f"main({theirs.fileno()}, parent={os.getpid()}, memory_mb={memory_mb})"
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from clipsonic.ingest.worker import main; {call}"],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=self._stderr,
-            env=worker_environment(),
-        )
-        theirs.close()
+        self.peer, self._memory_mb = Peer("clipsonic.ingest.worker", memory_mb), memory_mb
+        self.wire = self.peer.wire
         self.number: int | None = None
+        self._border: Border | None = None
         self.since = time.monotonic()
         self._started, self.is_dead = False, False
 
@@ -186,62 +172,64 @@ class _Worker:
     def begin(self, number: int, job: Job, settings: ReadSettings) -> None:
         """Give it a job."""
         self.number, self.since = number, time.monotonic()
+        self._border, self.wire.most_bytes = Border(job, settings), most_bytes(settings, self._memory_mb)
         try:
-            self.connection.send((job, settings))
+            self.wire.send(told_job(job, settings))
         except (BrokenPipeError, ConnectionResetError):
             return  # it has died idle; `receive` finds that out and the job is refused as crashed
+        except TimeoutError:
+            self.peer.kill()  # the same, of one that has been taken over and does not listen
 
     def receive(self) -> Event | None:
-        """What it has sent; its end is an event too."""
+        """What it has sent, once that is whole; its end is an event too, and so is what is no message."""
         try:
-            message = self.connection.recv()
-        except (EOFError, OSError, pickle.UnpicklingError):
+            message = self.wire.take()
+            return None if message is None else self._event(message)
+        except MalformedError as error:
+            self.is_dead = True
+            if not self._started:
+                raise ClipsonicError(f"a decoding process could not start: it sent {error}") from None
+            return _refused(RefusalReason.CRASHED, f"the decoder's process sent {error}")
+        except (EOFError, OSError):
             return self._died()
-        self.since = time.monotonic()
-        if message[0] == "ready":
-            self._started = True
+
+    def _event(self, message: Message) -> Event | None:
+        if not self._started and message.head == {"kind": "ready"} and not message.arrays:
+            self._started, self.since = True, time.monotonic()
             return None
-        if message[:2] == ("refused", RefusalReason.MEMORY):
+        if self.number is None or self._border is None:
+            raise MalformedError("something without being asked")
+        event = self._border.event(message)
+        self.since = time.monotonic()
+        if event[:2] == ("refused", RefusalReason.MEMORY):
             self.is_dead = True  # a fresh process has its memory to itself
-        return (*message, None)[:3]
+        return event
 
     def overdue(self, timeout_s: float) -> Event | None:
         """Kill it if it has given nothing for too long."""
         if self.number is None or time.monotonic() - self.since < (timeout_s if self._started else _START_S):
             return None
-        self._process.kill()
         self.is_dead = True
-        return "refused", RefusalReason.TIMEOUT, f"nothing came out of it for {timeout_s:g} s"
+        return _refused(RefusalReason.TIMEOUT, f"nothing came out of it for {timeout_s:g} s")
 
     def _died(self) -> Event:
         self.is_dead = True
-        status = self._process.wait()
-        words = self._last_words()
+        status, words = self.peer.status(), self.peer.last_words()
         if status in (-signal.SIGKILL, -signal.SIGTERM):  # not ours: after our own nobody listens any more
             return _KILLED, None, None
         if not self._started:
             raise ClipsonicError(f"a decoding process could not start: {words or f'exit status {status}'}")
+        if status is None:
+            return _refused(RefusalReason.CRASHED, "the decoder's process fell silent without ending")
         reason = RefusalReason.MEMORY if "bad_alloc" in words else RefusalReason.CRASHED  # how C++ says it
         how = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-        return "refused", reason, f"the decoder's process {how} {words}".strip()
-
-    def _last_words(self) -> str:
-        self._stderr.seek(0)
-        lines = self._stderr.read()[-2000:].decode(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else ""
+        return _refused(reason, f"the decoder's process {how} {words}")
 
     def end(self) -> None:
         """Make sure that it is gone."""
-        self.connection.close()
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        self._stderr.close()
+        self.peer.close()
 
 
-def worker_environment() -> dict[str, str]:
-    """The child finds the same clipsonic, and its libraries start no threads of their own."""
-    root = str(Path(clipsonic.__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return {**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)}
+def _refused(reason: RefusalReason, detail: str) -> Event:
+    refused = RefusedError(reason, detail)
+    return "refused", refused.reason, refused.detail

@@ -46,15 +46,47 @@ MEANING = {
 """What each reason says to a person."""
 
 
+class MalformedError(Exception):
+    """What a decoding process has sent is no message, or none that it may send; said for people."""
+
+
 class RefusedError(ClipsonicError):
-    """A file cannot be ingested: the reason, and in `detail` the decoder's own words."""
+    """A file cannot be ingested: the reason, and in `detail` the decoder's own words, one printable line of them."""
 
     def __init__(self, reason: RefusalReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, " ".join(detail.split())[:_MAX_DETAIL]
+        self.reason, self.detail = reason, printable(detail)
 
-    def __reduce__(self) -> tuple[type[RefusedError], tuple[RefusalReason, str]]:
-        return type(self), (self.reason, self.detail)
+    @classmethod
+    def of(cls, error: Exception) -> RefusedError:
+        """What a file has provoked in its decoder, as a refusal of the file."""
+        if isinstance(error, cls):
+            return error
+        if isinstance(error, MemoryError):
+            return cls(RefusalReason.MEMORY, str(error) or "an allocation failed")
+        return cls(RefusalReason.DECODE_ERROR, f"{type(error).__name__}: {error}")
+
+    def head(self) -> dict[str, str]:
+        """As the head of a message."""
+        return {"kind": "refused", "reason": self.reason, "detail": self.detail}
+
+    @classmethod
+    def told(cls, head: dict[str, Any]) -> RefusedError:
+        """The refusal in the head of a message.
+
+        Raises:
+            MalformedError: there is none.
+        """
+        reason, detail = head.get("reason"), head.get("detail")
+        if type(reason) is not str or reason not in MEANING or type(detail) is not str:
+            raise MalformedError("a refusal without one of the reasons that there are")
+        return cls(RefusalReason(reason), detail)
+
+
+def printable(text: str) -> str:
+    """The first 300 letters in one line, what no terminal and no file should get as escapes."""
+    line = " ".join(text.split())[:_MAX_DETAIL]
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ class IngestOptions:
             "max_copy_gb": (self.max_copy_gb, 0.001),
         }
         for name, (value, minimum) in least.items():
-            if value is not None and value < minimum:
+            if value is not None and not value >= minimum:  # nor is it a number where it is NaN
                 raise UsageError(f"--{name.replace('_', '-')} {value:g} is too small: give {minimum:g} or more")
 
     def fixed(self) -> dict[str, Any]:

@@ -1,11 +1,10 @@
-"""The decoding process: takes jobs from a pipe, sends segments back, and may be killed at any time.
+"""The decoding process: takes jobs from its wire, sends segments back, and may be killed at any time.
 
 Guarantee: whatever a file does to the decoder stays in this process; it ends by itself when its parent is gone.
 Price: a second to start; imports NumPy, SciPy's filters, PyAV, Pillow, soxr and, when a file wants it, decord; never
 torch.
 
-What is sent: ("ready",) once; then per job any number of ("segment", Segment) and at last ("done", None, None) or
-("refused", reason, detail).
+What is sent (see `border`): "ready" once; then per job any number of "segment" and at last "done" or "refused".
 """
 
 from __future__ import annotations
@@ -14,57 +13,60 @@ import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from multiprocessing.connection import Connection
 from typing import Any
+
+from clipsonic.ingest.quarantine import RefusedError
+from clipsonic.ingest.wire import Message, Wire
 
 _WATCH_S = 1.0
 _M_ARENA_MAX = -8  # of glibc's mallopt: fewer arenas, so that the address space tells what is used
 
 
 def main(pipe: int, parent: int, memory_mb: int) -> None:
-    """Serve the parent over the file descriptor `pipe` until it closes."""
+    """Serve the parent over the socket of descriptor `pipe` until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     use_one_arena()
     import pyloudnorm  # noqa: F401  # its second of importing is no file's fault
 
-    from clipsonic.ingest import segments
+    from clipsonic.ingest import border, segments
 
     quiet_decoders()
     limit_memory(memory_mb)
-    connection = Connection(pipe)
-    connection.send(("ready",))
-    while True:
-        try:
-            job, settings = connection.recv()
-        except EOFError:
-            return
+    wire = Wire(socket.socket(fileno=pipe), waits=True)
+    send(wire, {"kind": "ready"})
+    while (message := next_call(wire)) is not None:
         _forget_stderr()
-        _send(connection, _work(connection, segments, job, settings))
+        job, settings = border.job_in(message.head)
+        send(wire, _work(wire, segments, border, job, settings))
 
 
-def _work(connection: Connection, segments: Any, job: Any, settings: Any) -> tuple[str, str | None, str | None]:
+def _work(wire: Wire, segments: Any, border: Any, job: Any, settings: Any) -> dict[str, Any]:
     """The one broad except of the project's border: whatever a file provokes becomes its refusal."""
-    from clipsonic.ingest.quarantine import RefusalReason, RefusedError
-
     try:
         for segment in segments.read_segments(job, settings):
-            _send(connection, ("segment", segment))
-    except RefusedError as refused:
-        return "refused", refused.reason, refused.detail
-    except MemoryError as error:
-        return "refused", RefusalReason.MEMORY, str(error) or "an allocation failed"
+            send(wire, *border.told_segment(segment))
     except Exception as error:
-        return "refused", RefusalReason.DECODE_ERROR, f"{type(error).__name__}: {error}"
-    return "done", None, None
+        return RefusedError.of(error).head()
+    return {"kind": "done"}
 
 
-def _send(connection: Connection, message: tuple[Any, ...]) -> None:
+def next_call(wire: Wire) -> Message | None:
+    """What the parent asks for; None where it has gone."""
     try:
-        connection.send(message)
+        return wire.take()
+    except (EOFError, ConnectionResetError):
+        return None
+
+
+def send(wire: Wire, head: dict[str, Any], arrays: Any = ()) -> None:
+    """Tell the parent; the process ends where it has gone."""
+    try:
+        wire.send(head, arrays)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
 

@@ -244,6 +244,54 @@ def test_another_host_s_name_is_not_answered(demo: Any) -> None:
     assert reply.status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/"),
+        ("GET", "/v1/schema"),
+        ("POST", "/v1/sounds"),
+        ("POST", "/gradio_api/upload"),
+        ("POST", "/gradio_api/queue/join"),
+        ("GET", "/gradio_api/queue/data?session_hash=abc"),
+        ("OPTIONS", "/gradio_api/queue/join"),
+    ],
+)
+def test_a_page_of_another_site_is_refused_at_every_door(client: Any, method: str, path: str) -> None:
+    for origin in ("http://attacker.example", "null", "http://127.0.0.1:1", "http://localhost:3000"):
+        reply = client.request(method, path, headers={"origin": origin})
+        assert reply.status_code == 403, (origin, reply.text)
+        assert "--origin" in sentence_of(reply)
+        assert not any("access-control" in name for name in reply.headers)
+
+
+def test_the_demo_s_own_page_and_programs_are_taken(client: Any, demo: Any) -> None:
+    wish = {**BELL, "steps": 1}
+    assert client.post("/v1/sounds", json=wish, headers={"origin": demo.url}).status_code == 200
+    assert client.post("/v1/sounds", json=wish).status_code == 200
+    assert client.get("/v1/schema", headers={"host": demo.url.replace("http://127.0.0.1", "localhost")}).is_success
+
+
+def test_a_websocket_is_refused(demo: Any) -> None:
+    lines = {"connection": "upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    reply = httpx.get(
+        f"{demo.url}/gradio_api/queue/join", headers={**lines, "sec-websocket-key": "MDEyMzQ1Njc4OWFiY2RlZg=="}
+    )
+    assert reply.status_code in (403, 404)
+
+
+def test_an_address_in_place_of_a_file_is_not_fetched(client: Any) -> None:
+    config = client.get("/config").json()
+    labels = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
+    press = next(d for d in config["dependencies"] if [labels[part] for part, _ in d["targets"]] == ["make-image"])
+    file = {"path": "http://sounds.invalid/bell.png", "meta": {"_type": "gradio.FileData"}}
+    data = [file, None, 0, *[None] * (len(press["inputs"]) - 3)]
+    asked = {"data": data, "fn_index": press["id"], "session_hash": "abc", "trigger_id": press["targets"][0][0]}
+    assert client.post("/gradio_api/queue/join", json=asked).status_code == 200
+    with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": "abc"}) as events:
+        said = next(line for line in events.iter_lines() if "process_completed" in line)
+    assert "an address is not fetched" in said
+
+
 def test_the_browser_is_told_to_load_nothing_from_elsewhere(client: Any) -> None:
     reply = client.get("/")
     policy = reply.headers["content-security-policy"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipsonic.ingest.child import Child, ChildLimits
-from clipsonic.ingest.quarantine import RefusedError
+from clipsonic.ingest.child import Answer, Child, ChildLimits
+from clipsonic.ingest.quarantine import MalformedError, RefusedError
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -48,14 +48,18 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
         os.environ["PYTHONPATH"] = before
 
 
+def as_it_is(answer: Answer) -> Answer:
+    return answer
+
+
 def refusal(child: Child, function: str, **arguments: object) -> str:
     with pytest.raises(RefusedError) as caught:
-        child.call(function, **arguments)
+        child.call(function, as_it_is, **arguments)
     return str(caught.value.reason)
 
 
 def test_facts_and_arrays_come_back_as_they_were(child: Child) -> None:
-    _, (squares, ones) = child.call("squares", count=5)
+    _, (squares, ones) = child.call("squares", as_it_is, count=5)
     np.testing.assert_array_equal(squares, np.arange(5) ** 2)
     assert squares.dtype == np.int64
     assert ones.shape == (2, 3)
@@ -63,43 +67,53 @@ def test_facts_and_arrays_come_back_as_they_were(child: Child) -> None:
 
 
 def test_a_function_s_own_refusal_keeps_its_reason_and_costs_no_process(child: Child) -> None:
-    before = child.call("squares", count=1)[0]["pid"]
+    before = child.call("squares", as_it_is, count=1)[0]["pid"]
     assert refusal(child, "refuse") == "no_video"
     assert refusal(child, "fail") == "decode_error"
-    assert child.call("squares", count=1)[0]["pid"] == before
+    assert child.call("squares", as_it_is, count=1)[0]["pid"] == before
 
 
 def test_a_call_that_takes_too_long_ends_in_time_and_the_next_one_works(child: Child) -> None:
-    child.call("squares", count=1)
+    child.call("squares", as_it_is, count=1)
     started = time.monotonic()
     assert refusal(child, "sleep") == "timeout"
     assert time.monotonic() - started < 5.0
-    assert len(child.call("squares", count=3)[1][0]) == 3
+    assert len(child.call("squares", as_it_is, count=3)[1][0]) == 3
 
 
 def test_a_call_that_kills_its_process_is_refused_as_crashed_and_the_next_one_works(child: Child) -> None:
     assert refusal(child, "die") == "crashed"
-    assert len(child.call("squares", count=3)[1][0]) == 3
+    assert len(child.call("squares", as_it_is, count=3)[1][0]) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is enforced on Linux")
 def test_a_call_that_wants_too_much_memory_is_refused(child: Child) -> None:
     assert refusal(child, "devour") == "memory"
-    assert len(child.call("squares", count=3)[1][0]) == 3
+    assert len(child.call("squares", as_it_is, count=3)[1][0]) == 3
 
 
 def test_a_file_cannot_be_written_beyond_the_limit(child: Child, tmp_path: Path) -> None:
-    child.call("write", path=str(tmp_path / "small"), num_bytes=2**20)
+    child.call("write", as_it_is, path=str(tmp_path / "small"), num_bytes=2**20)
     assert refusal(child, "write", path=str(tmp_path / "large"), num_bytes=2**21) == "decode_error"
     assert (tmp_path / "large").stat().st_size <= 2**20
 
 
 def test_an_answer_larger_than_allowed_is_not_taken(child: Child) -> None:
     assert refusal(child, "flood") == "crashed"
-    assert len(child.call("squares", count=3)[1][0]) == 3
+    assert len(child.call("squares", as_it_is, count=3)[1][0]) == 3
 
 
 def test_a_process_that_was_killed_from_outside_costs_one_call_only(child: Child) -> None:
-    os.kill(child.call("squares", count=1)[0]["pid"], signal.SIGKILL)
+    os.kill(child.call("squares", as_it_is, count=1)[0]["pid"], signal.SIGKILL)
     assert refusal(child, "squares", count=1) == "crashed"
-    assert len(child.call("squares", count=3)[1][0]) == 3
+    assert len(child.call("squares", as_it_is, count=3)[1][0]) == 3
+
+
+def test_an_answer_that_the_caller_cannot_read_is_refused_as_crashed_and_the_process_is_replaced(child: Child) -> None:
+    def read(answer: Answer) -> None:
+        raise MalformedError(f"{len(answer[1])} arrays")
+
+    before = child.call("squares", as_it_is, count=1)[0]["pid"]
+    with pytest.raises(RefusedError, match="crashed: the process that opened it sent 2 arrays"):
+        child.call("squares", read, count=1)
+    assert child.call("squares", as_it_is, count=1)[0]["pid"] != before

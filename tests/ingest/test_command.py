@@ -57,6 +57,7 @@ def test_the_command_ingests_and_says_what_it_did(
         (["VIDEOS", "--min-seconds", "-1"], "must be above 0"),
         (["VIDEOS", "--sample-rate-hz", "10"], "below 1000"),
         (["VIDEOS", "--workers", "0"], "--workers 0 is too small"),
+        (["VIDEOS", "--stride-s", "nan"], "--stride-s nan is too small"),
         (["VIDEOS", "--recipe", "nowhere"], "neither a file nor a bundled recipe"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_file_whose_process_something_else_kills_is_read_again_from_where_it_s
         for _, event in pool.run([job_of(long)], SETTINGS):
             events.append(event)
             if len(events) in (1, 3):
-                os.kill(next(worker for worker in pool._workers if worker.number == 0)._process.pid, signal.SIGKILL)
+                os.kill(next(worker for worker in pool._workers if worker.number == 0).peer.pid, signal.SIGKILL)
     assert [event[0] for event in events] == ["segment"] * 12 + ["done"]
     for mine, theirs in zip(events[:-1], undisturbed[0][:-1], strict=True):
         assert mine[1].key == theirs[1].key
@@ -86,6 +86,17 @@ def test_a_file_whose_process_is_killed_again_and_again_is_refused(tmp_path: Pat
     assert events[1][-1][0] == "done"
 
 
+def test_a_consumer_that_takes_longer_than_a_file_may_costs_no_file(tmp_path: Path) -> None:
+    large = makers.make_video(tmp_path / "large.mp4", seconds=4.0, size=(640, 480))
+    kinds = []
+    with WorkerPool(1, timeout_s=3.0) as pool:
+        for _, event in pool.run([job_of(large)], SETTINGS):
+            if not kinds:
+                time.sleep(3.5)  # the process stands in the middle of its second segment
+            kinds.append(event[0])
+    assert kinds == ["segment"] * 4 + ["done"]
+
+
 def run_killing(pipe: Path, good: Path, how: signal.Signals, times: int) -> list[list[Event]]:
     """What becomes of a pipe, whose reader gets this signal so many times, and of a good file after it."""
     with WorkerPool(1) as pool:
@@ -93,7 +104,7 @@ def run_killing(pipe: Path, good: Path, how: signal.Signals, times: int) -> list
         def kill() -> None:
             for _ in range(times):
                 descriptor = _open_when_it_is_read(pipe)
-                os.kill(pool._workers[0]._process.pid, how)
+                os.kill(pool._workers[0].peer.pid, how)
                 time.sleep(0.2)
                 os.close(descriptor)
 

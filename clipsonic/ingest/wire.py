@@ -1,0 +1,176 @@
+"""What a parent and its decoding process send each other: a head of JSON, then the bytes of arrays.
+
+Guarantee: what comes in is plain data, never unpickled; whatever the sender says, taking a message holds at most 256 kB
+of head (6 MB as objects) and `most_bytes` of arrays, checked before they are held, and never waits for bytes that do
+not come. Price: each byte is copied once from the socket into the array that it ends in.
+
+    4 bytes   length of the head, big endian
+    head      ASCII: [{"kind": ..., ...}, [["uint8", [224, 224, 3]], ...]]
+    arrays    the bytes of each, in C order, one behind the other
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from clipsonic.ingest.quarantine import MalformedError
+
+MAX_HEAD_BYTES = 2**18
+_MAX_ARRAYS = 8192
+_MAX_AXES = 4
+_DTYPES = {name: np.dtype(name) for name in ("uint8", "int16", "int32", "int64", "float32", "float64")}
+_LENGTH = struct.Struct("!I")
+_SEND_S = 10.0
+"""How long a parent tries to send to a process that does not read."""
+
+
+class Message(NamedTuple):
+    """A head of plain JSON values (NaN and infinity are none), and arrays."""
+
+    head: dict[str, Any]
+    arrays: list[np.ndarray]
+
+
+class Wire:
+    """One end of a socket.
+
+    Args:
+        connection: its own from now on, but for `multiprocessing.connection.wait`.
+        waits: whether `take` waits for a whole message, as a process does that has nothing else to do.
+        most_bytes: of the arrays of one message that is taken; may be set between messages.
+    """
+
+    def __init__(self, connection: socket.socket, *, waits: bool, most_bytes: int = 0) -> None:
+        self.connection, self._send_s = connection, None if waits else _SEND_S
+        connection.setblocking(waits)
+        self.most_bytes = most_bytes
+        self._incoming = self._messages()
+
+    def close(self) -> None:
+        """The other end hears of it."""
+        self.connection.close()
+
+    def send(self, head: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> None:
+        """Send a message.
+
+        Raises:
+            ValueError: the head is no JSON, or holds NaN or infinity.
+            OSError: the other end is gone, or (TimeoutError) does not read.
+        """
+        arrays = [np.ascontiguousarray(array) for array in arrays]
+        kinds = [(array.dtype.name, array.shape) for array in arrays]
+        data = json.dumps([head, kinds], allow_nan=False).encode("ascii")
+        waited = self.connection.gettimeout()
+        self.connection.settimeout(self._send_s)
+        try:
+            self.connection.sendall(_LENGTH.pack(len(data)) + data)
+            for array in arrays:
+                self.connection.sendall(_bytes_of(array))
+        finally:
+            self.connection.settimeout(waited)
+
+    def take(self) -> Message | None:
+        """The next message; None while not all of it is there.
+
+        Raises:
+            MalformedError: there is none, or one that is not allowed; no other can be taken then.
+            OSError, EOFError: the other end is gone.
+        """
+        try:
+            return next(self._incoming)
+        except StopIteration:
+            raise EOFError from None
+
+    def receive(self, within_s: float) -> Message:
+        """The next message, waited for.
+
+        Raises:
+            TimeoutError: it has not come in time; the rest as `take`.
+        """
+        until = time.monotonic() + within_s
+        while (message := self.take()) is None:
+            wait([self.connection], max(0.0, until - time.monotonic()))
+            if time.monotonic() >= until:  # also where bytes come now and then
+                raise TimeoutError
+        return message
+
+    def _messages(self) -> Iterator[Message | None]:
+        """All messages; None whenever there is nothing to read."""
+        while True:
+            length = bytearray(_LENGTH.size)
+            yield from self._fill(memoryview(length))
+            (num_bytes,) = _LENGTH.unpack(length)
+            if num_bytes > MAX_HEAD_BYTES:
+                raise MalformedError(f"a head of {num_bytes} bytes, at most {MAX_HEAD_BYTES} are taken")
+            data = bytearray(num_bytes)
+            yield from self._fill(memoryview(data))
+            head, kinds = _read_head(bytes(data))
+            arrays = _blank(kinds, self.most_bytes)
+            for array in arrays:
+                yield from self._fill(_bytes_of(array))
+            yield Message(head, arrays)
+
+    def _fill(self, rest: memoryview) -> Iterator[None]:
+        while len(rest):
+            try:
+                count = self.connection.recv_into(rest)
+            except BlockingIOError:
+                yield None
+                continue
+            if not count:
+                raise EOFError
+            rest = rest[count:]
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    """The memory of an array in C order."""
+    data: memoryview = array.reshape(-1).view(np.uint8).data
+    return data
+
+
+def _read_head(data: bytes) -> tuple[dict[str, Any], list[Any]]:
+    try:
+        head, kinds = json.loads(data.decode("ascii"), parse_constant=_finite, parse_float=_finite)
+    except (ValueError, TypeError, RecursionError):
+        raise MalformedError("a head that is not JSON") from None
+    if type(head) is not dict or type(kinds) is not list:
+        raise MalformedError("a head of another layout")
+    return head, kinds
+
+
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(word)
+    return number
+
+
+def _blank(kinds: list[Any], most_bytes: int) -> list[np.ndarray]:
+    """Arrays to be filled; none is made before all are known to be allowed."""
+    if len(kinds) > _MAX_ARRAYS:
+        raise MalformedError(f"{len(kinds)} arrays, at most {_MAX_ARRAYS} are taken")
+    wanted = [_checked(kind) for kind in kinds]
+    num_bytes = sum(dtype.itemsize * math.prod(shape) for dtype, shape in wanted)
+    if num_bytes > most_bytes:
+        raise MalformedError(f"arrays of {num_bytes:.4g} bytes, at most {most_bytes} are taken here")
+    return [np.empty(shape, dtype) for dtype, shape in wanted]
+
+
+def _checked(kind: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The type and shape of an array, from the head."""
+    name, shape = kind if type(kind) is list and len(kind) == 2 else (None, None)
+    dtype = _DTYPES.get(name) if type(name) is str else None
+    if dtype is None or type(shape) is not list or len(shape) > _MAX_AXES:
+        raise MalformedError(f"an array of a kind that is not taken ({str(kind)[:60]!r})")
+    if any(type(size) is not int or not 0 <= size < 2**48 for size in shape):
+        raise MalformedError(f"an array of a shape that cannot be ({str(shape)[:60]!r})")
+    return dtype, tuple(shape)
