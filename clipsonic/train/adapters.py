@@ -34,7 +34,7 @@ from clipsonic.seeding import numpy_rng, seed_for, torch_generator
 from clipsonic.specs import SegmentSpec
 from clipsonic.train.average import Average
 from clipsonic.train.clock import Clock
-from clipsonic.train.condition import add_embed_noise
+from clipsonic.train.condition import turned
 from clipsonic.train.config import TrainConfig
 from clipsonic.train.draws import Draws
 from clipsonic.train.module import SoundModule
@@ -101,7 +101,8 @@ class AdapterModule(SoundModule):
         x0_BMF, embeds_BE = self.kept_KMF[place_B], self.bank_NE[place_B]
         how = self.config.condition
         sees_B = draws.uniform() >= how.dropout
-        embeds_BE = add_embed_noise(embeds_BE[:, None], how.embed_noise_std, draws)[:, 0]
+        if how.embed_noise_std > 0.0:
+            embeds_BE = turned(embeds_BE, draws.normal(embeds_BE.shape[-1]), how.embed_noise_std)
         condition = global_condition(embeds_BE).keep_where(sees_B)
         t_B = draws.of(partial(sample_timesteps, self.objective))
         noise_BMF = draws.normal(*x0_BMF.shape[1:])

@@ -40,10 +40,10 @@ class DistillModule(AdapterModule):
         """
         generator = torch_generator(self.config.run.seed, purpose, *indices, device=str(self.device))
         draws = Draws(generator, len(batch["frames"]), *ranks)
-        condition = self._seen(batch, draws, seeing)
         noise_BMF = draws.normal(self.segment.mel.num_mels, self.segment.num_mel_frames)
-        path_KBMF = self.teacher_path(noise_BMF, condition)
         start_2B, end_2B = self._jumps(draws)
+        condition = self._seen(batch, draws, seeing)
+        path_KBMF = self.teacher_path(noise_BMF, condition)
         item_2B = torch.arange(len(condition), device=self.device).repeat(2)
         t_K = levels(self.solver, self.config.distill.steps).to(self.device)
         target = velocity(path_KBMF[start_2B, item_2B], path_KBMF[end_2B, item_2B], t_K[start_2B], t_K[end_2B])
