@@ -31,6 +31,7 @@ from clipsonic.pipeline.card import default_card
 from clipsonic.pipeline.denoising import bound_to
 from clipsonic.pipeline.embedding import condition_of, embeds_of
 from clipsonic.pipeline.memory import Memory
+from clipsonic.pipeline.origin import ROUNDED_FILE
 from clipsonic.pipeline.seeing import SeesPrompts
 from clipsonic.pipeline.share import push
 from clipsonic.pipeline.timeline import Timeline
@@ -220,7 +221,7 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
             ) from None
         if "denoiser" not in kwargs:
             saved.check_weights(pipeline.denoiser, folder / "denoiser", kwargs.get("variant"))
-        pipeline._folder, pipeline.card = folder, saved.read_card(folder)
+        pipeline._folder, pipeline._variant, pipeline.card = folder, kwargs.get("variant"), saved.read_card(folder)
         pipeline._load_own_adapter()
         return pipeline
 
@@ -234,12 +235,16 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
             raise UsageError(
                 "save_pretrained(push_to_hub=True) is not possible: call pipeline.push_to_hub('OWNER/NAME')"
             )
-        with saved.written_whole(Path(save_directory)) as folder, without_adapters(self.denoiser):
+        with saved.written_whole(Path(save_directory)) as folder, without_adapters(self._network):
             super().save_pretrained(folder, **{**kwargs, "safe_serialization": True})
             (folder / saved.CARD_FILE).write_text(self.card or default_card(self), encoding="utf-8")
             self._save_parts(folder)
             self._save_adapters(folder)
+            self._save_names(folder)
+            is_rounded = (folder / ROUNDED_FILE).is_file()
         self._remove_stale(Path(save_directory))
+        if not is_rounded:
+            (Path(save_directory) / ROUNDED_FILE).unlink(missing_ok=True)
 
     def push_to_hub(  # type: ignore[override]  # diffusers' own could leave parts out
         self, repo_id: str, *, private: bool | None = None, token: str | None = None
@@ -254,7 +259,9 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the denoiser, and the other parts that are loaded, to a device; only the denoiser takes a dtype."""
-        super().to(*args, **kwargs)
+        wanted = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.dtype)), None)
+        with self._names_kept(wanted):
+            super().to(*args, **kwargs)
         self._move_parts(self.device)
         return self
 
