@@ -159,7 +159,7 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
         """
         # 1. Check the call.
         kind, prompts = asked.the_prompts(text=text, image=image, video=video, frames=frames, embeds=embeds)
-        steps, guidance = self._sampling(num_inference_steps, guidance_scale, guidance_interval, guidance_rescale)
+        steps, guidance = self.sampling(num_inference_steps, guidance_scale, guidance_interval, guidance_rescale)
         asked.check_options(guidance.scale, negative_text, video_tokens, output_type)
         check_scheduler(self.scheduler, self.denoiser.config.prediction_type)
         timeline = Timeline.of(duration_s, self.segment)
@@ -275,10 +275,18 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
         """Mean and deviation (M,) of the mels it was trained on; model space is (log_mel - mean) / std."""
         return torch.tensor(self.config["mel_mean"]), torch.tensor(self.config["mel_std"])
 
-    def _sampling(
-        self, steps: int | None, scale: float | None, interval: Sequence[float] | None, rescale: float | None
+    def sampling(
+        self,
+        steps: int | None = None,
+        scale: float | None = None,
+        interval: Sequence[float] | None = None,
+        rescale: float | None = None,
     ) -> tuple[int, Guidance]:
-        """Steps and guidance as asked, each the pipeline's own where it is not."""
+        """Steps and guidance as asked, each the pipeline's own where it is not; the scheduler is `solver`.
+
+        Raises:
+            UsageError: an impossible guidance.
+        """
         own = self.config
         guidance = Guidance(
             self.default_guidance if scale is None else scale,

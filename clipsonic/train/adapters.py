@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipsonic.diffusion.guidance import Guidance
 from clipsonic.diffusion.objective import sample_timesteps
 from clipsonic.errors import UsageError
 from clipsonic.models.conditioner import global_condition
@@ -91,6 +92,10 @@ class AdapterModule(SoundModule):
             return loss_B, t_B
         generator = torch_generator(self.config.run.seed, f"{purpose}.keep", *indices, device=str(self.device))
         return loss_B + self.config.adapter.keep * self.moved(Draws(generator, len(loss_B), *ranks)), t_B
+
+    def sampling(self) -> tuple[Any, int, Guidance]:
+        """Those of the pipeline that is trained on, which stay."""
+        return self.pipeline.solver, *self.pipeline.sampling()
 
     def moved(self, draws: Draws) -> Tensor:
         """w(t) || D(x_t, t, c) - D_0(x_t, t, c) ||^2 of noised kept sounds, (B,); D_0 is without the adapter.

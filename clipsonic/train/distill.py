@@ -56,8 +56,8 @@ class DistillModule(AdapterModule):
     def teacher_path(self, noise_BMF: Tensor, condition: Condition) -> Tensor:
         """States of the network without the adapter at the few steps' levels, (steps + 1, B, M, F), noise first."""
         how, states = self.config.distill, [noise_BMF]
-        scale = self.pipeline.config["guidance_scale"] if how.teacher_guidance is None else how.teacher_guidance
-        denoise = guided_in_one_batch(self.denoiser, condition, condition.null_like(), Guidance(float(scale)))
+        _, guidance = self.pipeline.sampling(scale=how.teacher_guidance)
+        denoise = guided_in_one_batch(self.denoiser, condition, condition.null_like(), guidance)
         every = how.teacher_steps // how.steps
 
         def remember(done: int, _: int, x_BMF: Tensor) -> None:
@@ -72,6 +72,10 @@ class DistillModule(AdapterModule):
     def solver(self) -> Any:
         """The scheduler of teacher and adapter: Euler, with the shift of `flow_shift_of`."""
         return make_scheduler("flow", flow_shift=flow_shift_of(self))
+
+    def sampling(self) -> tuple[Any, int, Guidance]:
+        """What a call with `set_few_steps` does: the steps that are taught, without guidance."""
+        return self.solver, self.config.distill.steps, Guidance()
 
     def _jumps(self, draws: Draws) -> tuple[Tensor, Tensor]:
         """Levels (2 B,) to start from and to end at: first each item's whole way, then one step not from pure noise.
