@@ -52,8 +52,8 @@ def paragraph(found: Adapter, reports: list[dict[str, Any]]) -> str:
     measured = ";\n".join(f"{report['steps']}: {figures(report)}" for report in reports)
     return (
         f"**Few steps.** `fewstep/`: an adapter of rank {found.shape.rank} ({count / 1e6:.2f} M weights, float16) for\n"
-        f"1 to {found.steps} calls of the network, without guidance (`--few-steps N`), taught in {found.steps} and in 1. "
-        "By calls, from one picture:\n"
+        f"1 to {found.steps} calls of the network, without guidance (`--few-steps N`), taught in {found.steps} and in "
+        "1. By calls, from one picture:\n"
         f"{measured}."
     )
 

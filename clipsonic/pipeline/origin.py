@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ class WithOrigin:
     denoiser: Any
     _folder: Path | None = None
     _variant: str | None = None
-    _older: Older = {}
+    _older: Older = MappingProxyType({})
 
     @property
     def _network(self) -> Any:

@@ -43,7 +43,8 @@ def segment() -> SegmentSpec:
 
 
 def new_module(config: TrainConfig) -> SoundModule:
-    module = SoundModule(config, segment(), torch.linspace(-3.0, -6.0, 16), torch.linspace(1.0, 2.0, 16), Clock(config.run))
+    mean_M, std_M = torch.linspace(-3.0, -6.0, 16), torch.linspace(1.0, 2.0, 16)
+    module = SoundModule(config, segment(), mean_M, std_M, Clock(config.run))
     shaken(list(module.denoiser.parameters()))
     module.average.restart()
     return module
