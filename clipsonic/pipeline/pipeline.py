@@ -228,6 +228,8 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Write the pipeline folder, whole, with its card and parts; a published CLIP stays a name in the config.
 
+        What cannot be written (a few-step adapter of other weights, a vocoder of no kind of ours) is said in a warning.
+
         Raises:
             UsageError: `push_to_hub`, which would leave half of it behind.
         """

@@ -111,7 +111,7 @@ def test_a_preview_of_an_adapter_is_sampled_as_the_pipeline_that_it_is_taught_on
     preview, saved = heard(module, tmp_path / "P")
     if kind == "fewstep":
         saved.set_few_steps(4)
-    np.testing.assert_allclose(made(saved), preview, atol=0.02)  # the adapter is saved in float16: 2e-3 measured
+    np.testing.assert_allclose(made(saved), preview, atol=0.01)  # the adapter is saved in float16: 1e-3 measured
     plain = ClipSonicPipeline.from_pretrained(tmp_path / "base")
     plain.set_progress_bar_config(disable=True)
     assert np.abs(made(plain) - preview).max() > 0.1
