@@ -38,6 +38,9 @@ def check_few_steps(args: argparse.Namespace) -> None:
     if args.few_steps is None:
         return
     if not 1 <= args.few_steps <= FEW_STEPS:
-        raise UsageError(f"--few-steps {args.few_steps} must be a whole number from 1 to {FEW_STEPS}")
+        raise UsageError(
+            f"--few-steps {args.few_steps} must be a whole number from 1 to {FEW_STEPS}: give one of these, "
+            "or --steps N instead for more calls of the network"
+        )
     if args.steps is not None:
         raise UsageError(f"--few-steps and --steps {args.steps} both say how many steps: leave one of them out")

@@ -30,7 +30,7 @@ def main(trained: Path, reports: list[Path], target: Path, num_pictures: int | N
     """Write the adapter, the card and perhaps the bank; the result is the card's new paragraph."""
     found = Adapter.from_folder(inside(trained, FEW_STEPS))
     bundled = ClipSonicPipeline.from_pretrained(target)
-    if not found.steps or not found.fits(bundled.denoiser):
+    if not found.steps or not found.fits(bundled.denoiser, bundled.weight_names()):
         raise CheckpointError(
             f"{trained} has no few-step adapter of the weights in {target}: train one with --init tiny"
         )
@@ -49,10 +49,11 @@ def main(trained: Path, reports: list[Path], target: Path, num_pictures: int | N
 def paragraph(found: Adapter, reports: list[dict[str, Any]]) -> str:
     """What the adapter is and what was measured, for the card."""
     count = sum(weight.numel() for weight in found.weights.values())
-    measured = "; ".join(f"{report['steps']}: {figures(report)}" for report in reports)
+    measured = ";\n".join(f"{report['steps']}: {figures(report)}" for report in reports)
     return (
         f"**Few steps.** `fewstep/`: an adapter of rank {found.shape.rank} ({count / 1e6:.2f} M weights, float16) for\n"
-        f"1 to {found.steps} calls of the network, without guidance (`--few-steps N`). By calls, from one picture:\n"
+        f"1 to {found.steps} calls of the network, without guidance (`--few-steps N`), taught in {found.steps} and in "
+        "1. By calls, from one picture:\n"
         f"{measured}."
     )
 

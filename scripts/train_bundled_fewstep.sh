@@ -13,8 +13,8 @@ use_environment "" clipsonic
 work=${1:-out/bundled}/sound
 OMP_NUM_THREADS=1 clipsonic train --config tiny --config long --config adapter --config fewstep --init tiny \
     --corpus "$work/corpus" --out "$work/fewstep" --max-minutes "${CLIPSONIC_TRAIN_MINUTES:-60}" --max-steps 100000
-for calls in 1 4; do
+for calls in 1 2 3 4; do
     clipsonic evaluate --model "$work/fewstep" --few-steps "$calls" --corpus "$work/held-out" \
         --videos "$work/held-out-videos" --out "$work/fewstep-report-$calls" --num-scenes 500 --prompts image
 done
-python scripts/bundle_fewstep.py "$work/fewstep" "$work/fewstep-report-1" "$work/fewstep-report-4" --bank 1024
+python scripts/bundle_fewstep.py "$work/fewstep" "$work"/fewstep-report-{1,2,3,4} --bank 1024

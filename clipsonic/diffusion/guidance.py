@@ -1,22 +1,19 @@
 """Classifier-free guidance (Ho and Salimans 2022, arXiv 2207.12598): how strong, at which noise levels, how tamed.
 
-Guarantee: scale 1 is the conditional prediction and scale 0 the unconditional one, bit for bit, each with a single
-call of the network; so is every time outside the interval. Price: guided times ask the network twice.
+Guarantee: it says where two predictions are needed and how they are mixed, and asks no network: that is done in one
+place, `pipeline/denoising.py`, for the pipeline and for training alike. Price: guided times need two predictions.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from clipsonic.errors import UsageError
-
-C = TypeVar("C")
 
 EVERYWHERE = (0.0, 1.0)
 """The interval of all diffusion times."""
@@ -74,26 +71,3 @@ def rescaled(guided_BMF: Tensor, conditional_BMF: Tensor, share: float) -> Tenso
     wanted_B11 = conditional_BMF.float().std(dim=(1, 2), keepdim=True)
     found_B11 = guided_BMF.float().std(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     return (guided_BMF * (share * wanted_B11 / found_B11 + (1.0 - share))).to(guided_BMF.dtype)
-
-
-def guided(
-    denoise: Callable[[Tensor, Tensor, C], Tensor],
-    x_BMF: Tensor,
-    timestep_B: Tensor,
-    condition: C,
-    null_condition: C,
-    scale: float,
-) -> Tensor:
-    """null + scale (conditional - null), (B, M, F).
-
-    Args:
-        denoise: (x, timestep, condition) to a prediction; for every prediction type the combination is linear.
-        null_condition: what to move away from: nothing, or a negative prompt.
-        scale: above 1 follows the prompt more closely at the cost of variety.
-    """
-    if scale == 1.0:
-        return denoise(x_BMF, timestep_B, condition)
-    if scale == 0.0:
-        return denoise(x_BMF, timestep_B, null_condition)
-    null_BMF = denoise(x_BMF, timestep_B, null_condition)
-    return torch.lerp(null_BMF, denoise(x_BMF, timestep_B, condition), scale)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from clipsonic.diffusion.schedulers import (
+    NUM_LEVELS,
     NUM_TRAIN_TIMESTEPS,
     PREDICTION_TYPES,
     check_scheduler,
@@ -132,8 +133,8 @@ class _CosineDiffusion:
         return _step(t_B).to(t_B.dtype)
 
     def sample_t(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Uniform times, spread evenly over the batch."""
-        return spread_uniform(batch, generator)
+        """Uniform times up to the level that sampling begins at, spread evenly over the batch."""
+        return spread_uniform(batch, generator) * (NUM_LEVELS[self.prediction_type] / NUM_TRAIN_TIMESTEPS)
 
     def _alpha_sigma(self, t_B: Tensor, like_BMF: Tensor) -> tuple[Tensor, Tensor]:
         squared = cosine_alphas_cumprod().to(t_B.device)[_step(t_B)]
@@ -157,7 +158,7 @@ class Epsilon(_CosineDiffusion):
         return noise_BMF
 
     def x0_from(self, prediction_BMF: Tensor, x_BMF: Tensor, t_B: Tensor) -> Tensor:
-        """(x_t - sigma eps) / alpha; near t = 1, where alpha is 5e-5, an error of eps is multiplied by 20,000."""
+        """(x_t - sigma eps) / alpha; an error of eps is multiplied by up to 13 in the times that are trained on."""
         alpha, sigma = self._alpha_sigma(t_B, x_BMF)
         return (x_BMF - sigma * prediction_BMF) / alpha
 

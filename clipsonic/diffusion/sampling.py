@@ -51,7 +51,7 @@ def sample(
         observer: sees every step; it must not write to x.
 
     Raises:
-        UsageError: num_inference_steps is below 1.
+        UsageError: num_inference_steps is below 1, or more than the scheduler has levels.
     """
     solver, timesteps = _solver(scheduler, num_inference_steps, noise_BMF.device)
     options = _step_options(solver, generators)
@@ -87,7 +87,8 @@ def _solver(scheduler: Any, num_inference_steps: int, device: torch.device) -> t
     """A private copy with its timesteps set.
 
     FlowMatchEuler's own default runs to sigma 0.001 and then spends a whole step on the last thousandth; uniform
-    sigmas 1, 1 - 1/N, ..., 1/N (shifted if its config says so) make N equal steps.
+    sigmas 1, 1 - 1/N, ..., 1/N (shifted if its config says so) make N equal steps. Where the levels are no multiple of
+    the steps, diffusers may add one at -1, which means the noisiest.
     """
     if num_inference_steps < 1:
         raise UsageError(f"num_inference_steps {num_inference_steps} must be at least 1")
@@ -97,8 +98,32 @@ def _solver(scheduler: Any, num_inference_steps: int, device: torch.device) -> t
             sigmas=torch.linspace(1.0, 1.0 / num_inference_steps, num_inference_steps).tolist(), device=device
         )
     else:
-        solver.set_timesteps(num_inference_steps, device=device)
+        try:
+            solver.set_timesteps(num_inference_steps, device=device)
+        except ValueError as error:
+            raise UsageError(f"num_inference_steps {num_inference_steps} cannot be ({error}): give fewer") from None
+    if type(solver).__name__ == "DDIMScheduler" and not solver.config.get("clip_sample", False):
+        solver = _by_place(solver, device)
+    if bool((solver.timesteps < 0).any()):
+        raise UsageError(
+            f"num_inference_steps {num_inference_steps} cannot be spaced by {type(solver).__name__}: "
+            "give one more or less"
+        )
     return solver, solver.timesteps
+
+
+def _by_place(ddim: Any, device: torch.device) -> Any:
+    """The solver that goes from each of DDIM's timesteps to its next, and from the last to no noise.
+
+    Diffusers' own goes down by the levels per step without their fraction, past or short of where it is asked next, and
+    may end in noise. DPM-Solver++ of first order is DDIM (Lu et al. 2022, arXiv 2211.01095, section 4.1).
+    """
+    from diffusers import DPMSolverMultistepScheduler
+
+    config = {**ddim.config, "solver_order": 1, "algorithm_type": "dpmsolver++", "final_sigmas_type": "zero"}
+    solver: Any = DPMSolverMultistepScheduler.from_config(config)
+    solver.set_timesteps(timesteps=[int(t) for t in ddim.timesteps if t >= 0], device=device)
+    return solver
 
 
 def _network_times(solver: Any) -> Tensor:

@@ -108,10 +108,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         command=command_line(args),
     )
     pipeline = ClipSonicPipeline.from_pretrained(args.model)
-    pipeline.set_few_steps(args.few_steps)
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]  # each row has a bar of its own
-    if args.sweep is not None:
+    if args.sweep is not None:  # its cells turn few steps on and off
         return sweep(pipeline, options, cells, args.out)
+    pipeline.set_few_steps(args.few_steps)
     result = evaluate(pipeline, options)
     paths = write_report(args.out, result)
     if args.into_card:

@@ -18,7 +18,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from clipsonic.clip.weights import content_hash
 from clipsonic.diffusion.guidance import Guidance
 from clipsonic.diffusion.sampling import num_evaluations
 from clipsonic.errors import UsageError
@@ -27,6 +26,7 @@ from clipsonic.evaluate.report import COLUMNS
 from clipsonic.evaluate.rows import made_rows
 from clipsonic.evaluate.run import Options, Prepared, prepare
 from clipsonic.files import write_json, write_whole
+from clipsonic.pipeline.adapter_folder import base_hash
 from clipsonic.prior.closers import automatic
 
 SETTINGS_NAME, NUMBERS_NAME, TABLE_NAME, PICTURE_NAME, CELLS_NAME = (
@@ -124,7 +124,8 @@ def _settle(out: Path, pipeline: Any, options: Options, kind: str) -> None:
     """Note what this folder's cells have in common, or refuse one whose cells have not."""
     asked = {
         "model": options.model_name,
-        "weights": content_hash(pipeline.denoiser.state_dict()),
+        "weights": base_hash(pipeline.denoiser),
+        "adapter": pipeline.adapter_name,
         "corpus": str(options.corpus),
         "prompts": kind,
         "num_scenes": options.num_scenes,

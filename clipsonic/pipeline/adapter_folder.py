@@ -7,7 +7,7 @@ Price: weights are kept in float16, so loading rounds what was trained to 11 bit
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -41,7 +41,7 @@ class Adapter:
     Args:
         shape: rank, strength and layers.
         network: class and settings of the denoiser it was trained on, as `network_facts` gives them.
-        base: `content_hash` of that denoiser's weights.
+        base: the name of that denoiser's weights, as `base_hash` gives it.
         weights: A and B of each layer, as `adapter_weights` gives them.
         weight: how strongly it acts unless told otherwise; 1 is as trained.
         steps: of a few-step adapter, the most network calls it was trained for; 0 for any other.
@@ -79,9 +79,9 @@ class Adapter:
             remove_adapter(network, name)
             raise
 
-    def fits(self, network: nn.Module) -> bool:
-        """Whether the network has the very weights that the adapter was trained on, rounded to float16."""
-        return not _differing(self.network, network_facts(network)) and self.base == base_hash(network)
+    def fits(self, network: nn.Module, names: Collection[str]) -> bool:
+        """Whether a network with these names for its weights has the very ones that the adapter was trained on."""
+        return not _differing(self.network, network_facts(network)) and self.base in names
 
     def cut_to(self, rank: int) -> Self:
         """The nearest adapter of a lower rank: smaller, and a little other; train on from it with `adapter.start`."""
@@ -138,10 +138,16 @@ def network_facts(network: Any) -> dict[str, Any]:
     return facts
 
 
+def uncompiled(network: Any) -> Any:
+    """What `torch.compile` was given, or the network as it is: the compiled one has other names for all its parts."""
+    return getattr(network, "_orig_mod", network)
+
+
 def base_hash(network: nn.Module) -> str:
-    """`content_hash` of the network's own weights, whatever adapters sit on it."""
-    with without_adapters(network):
-        return content_hash(network.state_dict())
+    """`content_hash` of the network's own weights, whatever adapters sit on it, compiled or not."""
+    plain = uncompiled(network)
+    with without_adapters(plain):
+        return content_hash(plain.state_dict())
 
 
 def _differing(there: Mapping[str, Any], here: Mapping[str, Any], most: int = 3) -> str:

@@ -1,7 +1,8 @@
 """A denoiser with its condition and guidance bound, for one segment or for the windows of a longer sound.
 
-Guarantee: one segment is a call of the network on all sounds at once, windows come `MAX_WINDOWS` at a time; scale 1,
-and times outside of guidance's interval, cost one prediction, guided times two in one call. Price: none of its own.
+The one place where guidance meets a network: the pipeline, training's previews and the teacher of few steps go through
+it. Guarantee: one segment is a call of the network on all sounds at once, windows come `MAX_WINDOWS` at a time; scale
+1, and times outside of guidance's interval, cost one prediction, guided times two in one call. Price: none of its own.
 """
 
 from __future__ import annotations

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from clipsonic.clip.embedder import CONFIG_FILE as CLIP_CONFIG
+from clipsonic.clip.weights import read_weights
 from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError
 from clipsonic.files import flush
 from clipsonic.pipeline.components import INDEX_FILE, check_components
@@ -97,11 +99,23 @@ def check_weights(network: Any, folder: Path, variant: str | None = None) -> Non
         )
 
 
+def stored_weights(folder: Path, variant: str | None = None) -> dict[str, Tensor]:
+    """The weights in a network's folder, as they lie there.
+
+    Raises:
+        CheckpointError: damaged.
+    """
+    return {key: value for path in _weight_files(folder, variant) for key, value in read_weights(path).items()}
+
+
+def _weight_files(folder: Path, variant: str | None) -> list[Path]:
+    of_variant = [path for path in sorted(folder.glob("*.safetensors")) if (variant or "") in path.name]
+    return [path for path in of_variant if (variant is None) == (path.name.count(".") == 1)]
+
+
 def _stored_shapes(folder: Path, variant: str | None) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        if (variant is None) != (path.name.count(".") == 1) or (variant or "") not in path.name:
-            continue
+    for path in _weight_files(folder, variant):
         try:
             with safe_open(path, framework="pt") as file:
                 shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118

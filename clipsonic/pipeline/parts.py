@@ -7,6 +7,7 @@ the pipeline's folder, that over what is bundled. Price: the first use of a part
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.errors import SpecError, UsageError
 from clipsonic.pipeline import folder as saved
-from clipsonic.pipeline.components import INDEX_FILE
+from clipsonic.pipeline.origin import WithOrigin
 from clipsonic.prior.adapter import TextPrior
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.prior.closer_names import CHOICES, unknown
@@ -30,12 +31,10 @@ from clipsonic.prior.core import Spoken
 from clipsonic.specs import SegmentSpec
 
 
-class WithParts:
+class WithParts(WithOrigin):
     """The parts of a pipeline, for a class that has `config`, `segment` and `_execution_device` of its own."""
 
-    config: Any
     _execution_device: torch.device
-    _folder: Path | None = None
     _clip: ClipEmbedder | None = None
     _prior: TextPrior | None = None
     _bank: EmbedBank | None = None
@@ -173,7 +172,7 @@ class WithParts:
         return name if name != "auto" else automatic(has_prior, has_bank)
 
     def _save_parts(self, folder: Path) -> None:
-        """Write or copy every part there is; a published CLIP stays a name in the config."""
+        """Write or copy every part there is; a published CLIP stays a name in the config, of others it is said."""
         for name in ("clip", "prior", "bank", "vocoder"):
             given, source = getattr(self, f"_{name}"), self._part(name)
             if isinstance(given, Vocos | PublishedVocoder):
@@ -182,6 +181,12 @@ class WithParts:
                 given.save(folder / name)
             elif given is None and source is not None:
                 shutil.copytree(source, folder / name)
+            elif given is not None and not self._comes_back(name, given):
+                warnings.warn(
+                    f"the {name} is not saved, a {type(given).__name__} has no folder of its own: "
+                    "give it again to the pipeline that is loaded",
+                    stacklevel=3,
+                )
 
     def _move_parts(self, device: torch.device) -> None:
         """Move those that are loaded."""
@@ -190,15 +195,18 @@ class WithParts:
             if part is not None:
                 part.to(device)
 
+    def _comes_back(self, name: str, given: Any) -> bool:
+        """Whether a part that is not written is there again without it: by its name, or as what is used without any."""
+        return self._is_published(name) or (isinstance(given, GriffinLim) and self._part(name) is None)
+
     def _is_published(self, name: str) -> bool:
         """Whether this part is a CLIP that has a name everywhere, ARCH:WEIGHTS."""
         return name == "clip" and ":" in self.config["clip_name"]
 
     def _part(self, name: str) -> Path | None:
         """Where a part lies: in the pipeline's folder, else as a CLIP named by its folder, else bundled."""
-        folder = self._folder or Path(self.config.get("_name_or_path") or "")  # plain diffusers tells it so
-        if (folder / INDEX_FILE).is_file() and (folder / name).is_dir():
-            return folder / name
+        if self._home is not None and (self._home / name).is_dir():
+            return self._home / name
         if name == "vocoder":
             return saved.vocoder_of_space(self.segment.mel)
         if name == "bank":  # it belongs to the corpus that the denoiser has heard

@@ -31,6 +31,7 @@ from clipsonic.pipeline.card import default_card
 from clipsonic.pipeline.denoising import bound_to
 from clipsonic.pipeline.embedding import condition_of, embeds_of
 from clipsonic.pipeline.memory import Memory
+from clipsonic.pipeline.origin import ROUNDED_FILE
 from clipsonic.pipeline.seeing import SeesPrompts
 from clipsonic.pipeline.share import push
 from clipsonic.pipeline.timeline import Timeline
@@ -159,7 +160,7 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
         """
         # 1. Check the call.
         kind, prompts = asked.the_prompts(text=text, image=image, video=video, frames=frames, embeds=embeds)
-        steps, guidance = self._sampling(num_inference_steps, guidance_scale, guidance_interval, guidance_rescale)
+        steps, guidance = self.sampling(num_inference_steps, guidance_scale, guidance_interval, guidance_rescale)
         asked.check_options(guidance.scale, negative_text, video_tokens, output_type)
         check_scheduler(self.scheduler, self.denoiser.config.prediction_type)
         timeline = Timeline.of(duration_s, self.segment)
@@ -223,12 +224,14 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
             ) from None
         if "denoiser" not in kwargs:
             saved.check_weights(pipeline.denoiser, folder / "denoiser", kwargs.get("variant"))
-        pipeline._folder, pipeline.card = folder, saved.read_card(folder)
+        pipeline._folder, pipeline._variant, pipeline.card = folder, kwargs.get("variant"), saved.read_card(folder)
         pipeline._load_own_adapter()
         return pipeline
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Write the pipeline folder, whole, with its card and parts; a published CLIP stays a name in the config.
+
+        What cannot be written (a few-step adapter of other weights, a vocoder of no kind of ours) is said in a warning.
 
         Raises:
             UsageError: `push_to_hub`, which would leave half of it behind.
@@ -237,12 +240,16 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
             raise UsageError(
                 "save_pretrained(push_to_hub=True) is not possible: call pipeline.push_to_hub('OWNER/NAME')"
             )
-        with saved.written_whole(Path(save_directory)) as folder, without_adapters(self.denoiser):
+        with saved.written_whole(Path(save_directory)) as folder, without_adapters(self._network):
             super().save_pretrained(folder, **{**kwargs, "safe_serialization": True})
             (folder / saved.CARD_FILE).write_text(self.card or default_card(self), encoding="utf-8")
             self._save_parts(folder)
             self._save_adapters(folder)
+            self._save_names(folder)
+            is_rounded = (folder / ROUNDED_FILE).is_file()
         self._remove_stale(Path(save_directory))
+        if not is_rounded:
+            (Path(save_directory) / ROUNDED_FILE).unlink(missing_ok=True)
 
     def push_to_hub(  # type: ignore[override]  # diffusers' own could leave parts out
         self, repo_id: str, *, private: bool | None = None, token: str | None = None
@@ -257,7 +264,9 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move the denoiser, and the other parts that are loaded, to a device; only the denoiser takes a dtype."""
-        super().to(*args, **kwargs)
+        wanted = next((value for value in (*args, *kwargs.values()) if isinstance(value, torch.dtype)), None)
+        with self._names_kept(wanted):
+            super().to(*args, **kwargs)
         self._move_parts(self.device)
         return self
 
@@ -271,10 +280,18 @@ class ClipSonicPipeline(WithAdapters, SeesPrompts, DiffusionPipeline):
         """Mean and deviation (M,) of the mels it was trained on; model space is (log_mel - mean) / std."""
         return torch.tensor(self.config["mel_mean"]), torch.tensor(self.config["mel_std"])
 
-    def _sampling(
-        self, steps: int | None, scale: float | None, interval: Sequence[float] | None, rescale: float | None
+    def sampling(
+        self,
+        steps: int | None = None,
+        scale: float | None = None,
+        interval: Sequence[float] | None = None,
+        rescale: float | None = None,
     ) -> tuple[int, Guidance]:
-        """Steps and guidance as asked, each the pipeline's own where it is not."""
+        """Steps and guidance as asked, each the pipeline's own where it is not; the scheduler is `solver`.
+
+        Raises:
+            UsageError: an impossible guidance.
+        """
         own = self.config
         guidance = Guidance(
             self.default_guidance if scale is None else scale,

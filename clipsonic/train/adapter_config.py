@@ -48,7 +48,7 @@ class DistillConfig:
     Args:
         steps: the most calls it shall need; 0 for an ordinary adapter.
         teacher_steps: calls of the network without the adapter from noise to sound, a multiple of steps.
-        teacher_guidance: guidance of these; none is the pipeline's own.
+        teacher_guidance: its scale; none is the pipeline's own, as its interval and its rescaling always are.
         flow_shift: how much the steps of both lean to high noise; none is as the pipeline's scheduler has it.
         whole_share: weight of the whole way from noise to sound, in one call; the rest goes to one step of the others.
         bank_share: share of samples that see a picture of the pipeline's bank instead of the corpus's frames.

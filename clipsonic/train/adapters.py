@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from clipsonic.diffusion.guidance import Guidance
 from clipsonic.diffusion.objective import sample_timesteps
 from clipsonic.errors import UsageError
 from clipsonic.models.conditioner import global_condition
@@ -34,7 +35,7 @@ from clipsonic.seeding import numpy_rng, seed_for, torch_generator
 from clipsonic.specs import SegmentSpec
 from clipsonic.train.average import Average
 from clipsonic.train.clock import Clock
-from clipsonic.train.condition import add_embed_noise
+from clipsonic.train.condition import turned
 from clipsonic.train.config import TrainConfig
 from clipsonic.train.draws import Draws
 from clipsonic.train.module import SoundModule
@@ -92,6 +93,10 @@ class AdapterModule(SoundModule):
         generator = torch_generator(self.config.run.seed, f"{purpose}.keep", *indices, device=str(self.device))
         return loss_B + self.config.adapter.keep * self.moved(Draws(generator, len(loss_B), *ranks)), t_B
 
+    def sampling(self) -> tuple[Any, int, Guidance]:
+        """Those of the pipeline that is trained on, which stay."""
+        return self.pipeline.solver, *self.pipeline.sampling()
+
     def moved(self, draws: Draws) -> Tensor:
         """w(t) || D(x_t, t, c) - D_0(x_t, t, c) ||^2 of noised kept sounds, (B,); D_0 is without the adapter.
 
@@ -101,7 +106,8 @@ class AdapterModule(SoundModule):
         x0_BMF, embeds_BE = self.kept_KMF[place_B], self.bank_NE[place_B]
         how = self.config.condition
         sees_B = draws.uniform() >= how.dropout
-        embeds_BE = add_embed_noise(embeds_BE[:, None], how.embed_noise_std, draws)[:, 0]
+        if how.embed_noise_std > 0.0:
+            embeds_BE = turned(embeds_BE, draws.normal(embeds_BE.shape[-1]), how.embed_noise_std)
         condition = global_condition(embeds_BE).keep_where(sees_B)
         t_B = draws.of(partial(sample_timesteps, self.objective))
         noise_BMF = draws.normal(*x0_BMF.shape[1:])

@@ -32,13 +32,15 @@ def draw_condition(
     Args:
         frames_BSE: unit vectors.
         mask_BS: True where there is a frame; every row has one.
-        draws: on the frames' device; what a row draws does not depend on S, the padding of its batch.
+        draws: on the frames' device; what a row draws does not depend on S, the padding of its batch. With noise on
+            the embeddings it is the last to draw from them.
         shares: relative weights of one global frame, pooled frames, timed frames.
         dropout: probability of seeing nothing.
         embed_noise_std: expected length of the noise added to each unit vector before it is made one again.
     """
     kind_B, lot_B, kept_B = draw_kinds(draws, shares), draws.uniform(), draws.uniform() >= dropout
-    frames_BSE = add_embed_noise(frames_BSE, embed_noise_std, draws)
+    if embed_noise_std > 0.0:
+        frames_BSE = turned(frames_BSE, draws.last_normal(*frames_BSE.shape[1:]), embed_noise_std)
     picked_B1E = _one_frame(frames_BSE, mask_BS, lot_B)
     pooled_B1E = pooled_condition(frames_BSE, mask_BS).tokens
     global_B1E = torch.where((kind_B == GLOBAL)[:, None, None], picked_B1E, pooled_B1E)
@@ -60,13 +62,9 @@ def draw_kinds(draws: Draws, shares: tuple[float, float, float]) -> Tensor:
     return (uniform_B >= first).long() + (uniform_B >= second).long()
 
 
-def add_embed_noise(frames_BSE: Tensor, std: float, draws: Draws) -> Tensor:
-    """Unit vectors turned by Gaussian noise whose expected length is `std`; frame after frame, so S does not matter."""
-    if std == 0.0:
-        return frames_BSE
-    width = frames_BSE.shape[-1]
-    noise_BSE = torch.stack([draws.normal(width) for _ in range(frames_BSE.shape[1])], dim=1)
-    return functional.normalize(frames_BSE + noise_BSE * (std / width**0.5), dim=-1)
+def turned(vectors: Tensor, noise: Tensor, std: float) -> Tensor:
+    """Unit vectors (..., E) turned by standard normal noise (..., E), scaled to an expected length of `std`."""
+    return functional.normalize(vectors + noise * (std / vectors.shape[-1] ** 0.5), dim=-1)
 
 
 def _one_frame(frames_BSE: Tensor, mask_BS: Tensor, lot_B: Tensor) -> Tensor:

@@ -40,10 +40,10 @@ class DistillModule(AdapterModule):
         """
         generator = torch_generator(self.config.run.seed, purpose, *indices, device=str(self.device))
         draws = Draws(generator, len(batch["frames"]), *ranks)
-        condition = self._seen(batch, draws, seeing)
         noise_BMF = draws.normal(self.segment.mel.num_mels, self.segment.num_mel_frames)
-        path_KBMF = self.teacher_path(noise_BMF, condition)
         start_2B, end_2B = self._jumps(draws)
+        condition = self._seen(batch, draws, seeing)
+        path_KBMF = self.teacher_path(noise_BMF, condition)
         item_2B = torch.arange(len(condition), device=self.device).repeat(2)
         t_K = levels(self.solver, self.config.distill.steps).to(self.device)
         target = velocity(path_KBMF[start_2B, item_2B], path_KBMF[end_2B, item_2B], t_K[start_2B], t_K[end_2B])
@@ -56,8 +56,8 @@ class DistillModule(AdapterModule):
     def teacher_path(self, noise_BMF: Tensor, condition: Condition) -> Tensor:
         """States of the network without the adapter at the few steps' levels, (steps + 1, B, M, F), noise first."""
         how, states = self.config.distill, [noise_BMF]
-        scale = self.pipeline.config["guidance_scale"] if how.teacher_guidance is None else how.teacher_guidance
-        denoise = guided_in_one_batch(self.denoiser, condition, condition.null_like(), Guidance(float(scale)))
+        _, guidance = self.pipeline.sampling(scale=how.teacher_guidance)
+        denoise = guided_in_one_batch(self.denoiser, condition, condition.null_like(), guidance)
         every = how.teacher_steps // how.steps
 
         def remember(done: int, _: int, x_BMF: Tensor) -> None:
@@ -72,6 +72,10 @@ class DistillModule(AdapterModule):
     def solver(self) -> Any:
         """The scheduler of teacher and adapter: Euler, with the shift of `flow_shift_of`."""
         return make_scheduler("flow", flow_shift=flow_shift_of(self))
+
+    def sampling(self) -> tuple[Any, int, Guidance]:
+        """What a call with `set_few_steps` does: the steps that are taught, without guidance."""
+        return self.solver, self.config.distill.steps, Guidance()
 
     def _jumps(self, draws: Draws) -> tuple[Tensor, Tensor]:
         """Levels (2 B,) to start from and to end at: first each item's whole way, then one step not from pure noise.

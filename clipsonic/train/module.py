@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from clipsonic.audio.mel import LogMel
-from clipsonic.diffusion.objective import loss_per_item, make_objective, sample_timesteps
+from clipsonic.diffusion.guidance import Guidance
+from clipsonic.diffusion.objective import loss_per_item, make_objective, make_scheduler, sample_timesteps
 from clipsonic.models.conditioner import Condition
+from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.seeding import torch_generator
 from clipsonic.specs import SegmentSpec
 from clipsonic.train.average import Average
@@ -129,6 +131,19 @@ class SoundModule(lightning.LightningModule):
             dropout=0.0 if seeing else config.dropout,
             embed_noise_std=0.0 if seeing else config.embed_noise_std,
         )  # fmt: skip
+
+    def pipeline_of(self, denoiser: Any, clip_name: str) -> ClipSonicPipeline:
+        """The pipeline that this run leaves, around this network."""
+        how = self.config.objective
+        return ClipSonicPipeline(
+            denoiser, make_scheduler(how.prediction_type, flow_shift=how.flow_shift), self.segment,
+            self.mel_mean.tolist(), self.mel_std.tolist(), clip_name, **how.sampling,
+        )  # fmt: skip
+
+    def sampling(self) -> tuple[Any, int, Guidance]:
+        """Scheduler, steps and guidance of the pipeline that this run leaves."""
+        pipeline = self.pipeline_of(self.denoiser, clip_name="")
+        return pipeline.solver, *pipeline.sampling()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; its rate is set before every step."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.files import write_json, write_whole
-from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.pipeline.card import with_training
 from clipsonic.pipeline.folder import CARD_FILE, read_card
 from clipsonic.prior.bank import EmbedBank
@@ -29,15 +27,7 @@ def save_pipeline(module: SoundModule, clip_name: str, bank: EmbedBank, out: Pat
     denoiser = make_denoiser(config.model, module.objective.prediction_type, module.segment, config.run.seed)
     weights = {name: weight.cpu() for name, weight in zip(module.average.names, module.result, strict=True)}
     denoiser.load_state_dict({**denoiser.state_dict(), **weights}, strict=True)
-    pipeline = ClipSonicPipeline(
-        denoiser.eval(),
-        make_scheduler(module.objective.prediction_type, flow_shift=config.objective.flow_shift),
-        segment=module.segment,
-        mel_mean=module.mel_mean.tolist(),
-        mel_std=module.mel_std.tolist(),
-        clip_name=clip_name,
-        **config.objective.sampling,
-    )
+    pipeline = module.pipeline_of(denoiser.eval(), clip_name)
     pipeline.set_bank(bank)
     return pipeline.save_pretrained(out)
 

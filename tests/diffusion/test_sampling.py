@@ -58,7 +58,7 @@ def test_a_flow_oracle_is_sampled_back_to_x0_for_any_number_of_steps(scheduler, 
     torch.testing.assert_close(out, x0, atol=5e-6, rtol=0)  # 5e-7 measured
 
 
-@pytest.mark.parametrize("steps", [2, 5, 20, 50])
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 20, 24, 37, 50])
 @pytest.mark.parametrize("name", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("kind", ["ddim", "dpm"])
 def test_the_other_oracles_are_sampled_back_to_x0(name, kind, steps):
@@ -224,3 +224,38 @@ def test_a_half_precision_network_does_not_make_the_state_half_precision():
 def test_no_steps_are_refused():
     with pytest.raises(UsageError, match="num_inference_steps 0"):
         sample(lambda x, t: x, make_scheduler("flow"), noise(), 0)
+
+
+@pytest.mark.parametrize("name", ["epsilon", "v_prediction"])
+def test_more_steps_than_the_scheduler_has_levels_are_refused_in_one_sentence(name):
+    with pytest.raises(UsageError, match=r"num_inference_steps 1001 cannot be .*: give fewer"):
+        sample(lambda x, t: x, make_scheduler(name), noise(), 1001)
+
+
+@pytest.mark.parametrize("name", ["epsilon", "v_prediction"])
+def test_every_step_ends_where_the_network_is_asked_next(name):
+    """A network that says x0 = 0: all that is left of the noise is the noise level, which each timestep names."""
+    objective, asked, left = make_objective(name), [], [1.0]
+
+    def denoise(x, timestep):
+        asked.append(timestep[0])
+        t = (timestep + 0.5) / 1000
+        return objective.target(torch.zeros_like(x), x / objective._alpha_sigma(t, x)[1], t)
+
+    start = noise()
+    sample(denoise, make_scheduler(name), start, 24, observer=lambda _, __, x: left.append((x / start).mean().item()))
+    sigmas = [objective._alpha_sigma((t[None] + 0.5) / 1000, start[:1])[1].item() for t in asked]
+    assert left[1:] == pytest.approx([sigma / sigmas[0] for sigma in [*sigmas[1:], 0.0]], abs=1e-5)
+
+
+def test_steps_that_diffusers_spaces_down_to_minus_one_are_made_rightly_or_refused():
+    """61 of 1,000: its own list has a 62nd at -1, which as an index is the noisiest level."""
+    x0 = noise(seed=5) * 3
+    torch.testing.assert_close(
+        sample(oracle("v_prediction", x0), make_scheduler("v_prediction"), noise(), 61), x0, atol=1e-5, rtol=0
+    )
+    other = DPMSolverMultistepScheduler.from_config(make_scheduler("v_prediction").config)
+    with pytest.raises(
+        UsageError, match=r"num_inference_steps 61 cannot be spaced by DPMSolver.*: give one more or less"
+    ):
+        sample(oracle("v_prediction", x0), other, noise(), 61)

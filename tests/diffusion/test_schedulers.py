@@ -12,8 +12,11 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from clipsonic.diffusion.objective import make_objective, sample_timesteps
+from clipsonic.diffusion.sampling import sample
 from clipsonic.diffusion.schedulers import check_scheduler, cosine_alphas_cumprod, make_scheduler
 from clipsonic.errors import SpecError
+from clipsonic.seeding import torch_generator
 
 TYPES = ("flow", "epsilon", "v_prediction")
 
@@ -71,6 +74,50 @@ def test_the_cosine_schedule_is_nichol_and_dhariwals():
     expected = torch.cumprod(1 - (1 - bar[1:] / bar[:-1]).clamp_max(0.999), dim=0)
     # diffusers multiplies 1000 float32 betas: 1000 roundings of 6e-8
     torch.testing.assert_close(cosine_alphas_cumprod().double(), expected, atol=6e-5, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 12, 24, 50, 200])
+@pytest.mark.parametrize("prediction_type", TYPES)
+def test_sampling_begins_at_the_noisiest_level_that_training_draws_whatever_the_steps(prediction_type, steps):
+    asked = []
+
+    def denoise(x, timestep):
+        asked.append(timestep[0].item())
+        return torch.zeros_like(x)
+
+    sample(denoise, make_scheduler(prediction_type), torch.zeros(1, 2, 2), steps)
+    objective = make_objective(prediction_type, **({"logit_mean": 1.4} if prediction_type == "flow" else {}))
+    generator = torch_generator(0, "test.noisiest")
+    drawn = objective.timestep(torch.cat([sample_timesteps(objective, 64, generator) for _ in range(300)]))
+    # flow's times are logit-normal up to 1: the noisiest of 19,200 draws is 0.993; the others' are whole steps
+    assert drawn.max().item() == pytest.approx(asked[0], abs=10.0 if prediction_type == "flow" else 0.0)
+    assert drawn.max().item() <= asked[0]
+
+
+@pytest.mark.parametrize(
+    "kind", [DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, UniPCMultistepScheduler]
+)
+def test_solvers_swapped_in_begin_there_too(kind):
+    for prediction_type, last in (("epsilon", 949), ("v_prediction", 999)):
+        solver = kind.from_config(make_scheduler(prediction_type).config)
+        solver.set_timesteps(10)
+        assert float(solver.timesteps[0]) == last
+
+
+def test_the_levels_of_epsilon_end_where_its_error_is_not_yet_multiplied_by_much():
+    alphas = make_scheduler("epsilon").alphas_cumprod
+    assert (1.0 / alphas[-1] - 1.0).sqrt() == pytest.approx(12.8, abs=0.1)
+    assert alphas[-1] == pytest.approx(0.0061, abs=1e-4)  # 0.0047 in Stable Diffusion
+
+
+def test_a_scheduler_that_begins_in_the_middle_of_the_noise_is_refused():
+    betas = DDPMScheduler(beta_schedule="squaredcos_cap_v2").betas.tolist()
+    with pytest.raises(SpecError, match="squaredcos_cap_v2"):
+        check_scheduler(DDIMScheduler(500, trained_betas=betas[:500], clip_sample=False), "epsilon")
+    as_epsilon = DDIMScheduler(950, trained_betas=betas[:950], clip_sample=False, prediction_type="v_prediction")
+    with pytest.raises(SpecError, match="squaredcos_cap_v2"):
+        check_scheduler(as_epsilon, "v_prediction")
+    check_scheduler(DDIMScheduler(beta_schedule="squaredcos_cap_v2", clip_sample=False), "epsilon")  # as saved before
 
 
 @pytest.mark.parametrize("prediction_type", TYPES)

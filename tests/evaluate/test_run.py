@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from clipsonic.evaluate.rows import Making
 from clipsonic.evaluate.run import Options, evaluate
 from clipsonic.evaluate.sweep import cells_of, sweep
 from clipsonic.models.dit import DiT1D
+from clipsonic.models.lowrank import LowRank, adapter_weights, add_adapter, remove_adapter
 from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.pipeline.adapter_folder import Adapter
 from clipsonic.prior.adapter import PriorShape, TextPrior
 from clipsonic.prior.closer_names import CLOSERS
-from clipsonic.seeding import numpy_rng
+from clipsonic.seeding import numpy_rng, torch_generator
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, write_facts, write_shard
 from clipsonic.soundstage.kinds import KINDS
@@ -353,3 +356,34 @@ def test_wrong_usage_is_refused_before_any_work(tmp_path: Path, words: list[str]
     plain = ["--model", "tiny", "--corpus", str(tmp_path), "--out", str(tmp_path / "out")]
     with pytest.raises(UsageError, match=message):
         run(build_parser("clipsonic evaluate").parse_args([*plain, *words]))
+
+
+def save_with_few_steps(folder: Path) -> None:
+    """A pipeline whose few steps make other sounds than its other steps."""
+    pipeline, shape = make_pipeline(), LowRank(2, 64.0)
+    add_adapter(pipeline.denoiser, shape, "made")
+    for value in adapter_weights(pipeline.denoiser, "made").values():
+        value.data.normal_(generator=torch_generator(0, "test.few"))
+    few = replace(Adapter.taken_from(pipeline.denoiser, "made", shape), steps=2)
+    remove_adapter(pipeline.denoiser, "made")
+    pipeline.put_adapter(few, folder)
+    pipeline.save_pretrained(folder)
+
+
+def test_the_other_cells_of_a_sweep_with_few_steps_are_those_of_one_without_which_it_goes_on_with(
+    unknown_corpus: Path, tmp_path: Path
+) -> None:
+    save_with_few_steps(tmp_path / "P")
+
+    def swept(out: str, *more: str) -> dict[str, Any]:
+        words = ["--model", str(tmp_path / "P"), "--corpus", str(unknown_corpus), "--out", str(tmp_path / out)]
+        words += ["--prompts", "image", "--num-scenes", "3", "--sweep", "2:1", *more]
+        cells = run(build_parser("clipsonic evaluate").parse_args(words))["cells"]
+        for cell in cells:
+            cell["figures"].pop("seconds_per_sound")
+        return {"few" if cell["few_steps"] else "other": cell["figures"] for cell in cells if cell["steps"] == 2}
+
+    alone, together = swept("alone"), swept("together", "--few-steps", "2")
+    assert together["other"] == alone["other"]
+    assert together["few"] != alone["other"]
+    assert swept("alone", "--few-steps", "2") == together

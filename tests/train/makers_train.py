@@ -26,12 +26,12 @@ def tone(frequency_hz: float, seconds: float = 2 * SECONDS) -> np.ndarray:
     return (0.3 * np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * RATE_HZ)) / RATE_HZ)).astype(np.float32)
 
 
-def make_record(index: int, wave: np.ndarray, embed: np.ndarray, source: str) -> Record:
-    """A sound with four equal frames."""
+def make_record(index: int, wave: np.ndarray, embed: np.ndarray, source: str, num_frames: int = 4) -> Record:
+    """A sound with equal frames."""
     seconds = len(wave) / RATE_HZ
-    times_s = CorpusSpec.frame_times_s(seconds, 4)
+    times_s = CorpusSpec.frame_times_s(seconds, num_frames)
     facts = {"source": source, "seconds": seconds, "valid_seconds": seconds, "frame_times_s": list(times_s)}
-    frames = np.repeat(embed[None], 4, axis=0).astype(np.float16)
+    frames = np.repeat(embed[None], num_frames, axis=0).astype(np.float16)
     return Record(f"k{index:02d}", wave, frames, {**facts, "sample_rate": RATE_HZ, "has_audio": True})
 
 
@@ -44,12 +44,18 @@ def make_corpus(folder: Path, records: list[Record]) -> Path:
     return folder
 
 
-def tones(folder: Path, count: int, num_videos: int = 40) -> Path:
-    """Tones of rising pitch; record i belongs to video i % num_videos, its embedding is its own."""
+def tones(folder: Path, count: int, num_videos: int = 40, *, num_frames: tuple[int, ...] = (4,)) -> Path:
+    """Tones of rising pitch; record i belongs to video i % num_videos, its embedding is its own.
+
+    Args:
+        num_frames: of record 0, 1 ..., over and over.
+    """
     embeds = np.random.default_rng(0).standard_normal((count, WIDTH))
     embeds /= np.linalg.norm(embeds, axis=1, keepdims=True)
     waves = [tone(100.0 + 1700.0 * index / count) for index in range(count)]
-    return make_corpus(folder, [make_record(i, waves[i], embeds[i], f"v{i % num_videos}") for i in range(count)])
+    frames = [num_frames[i % len(num_frames)] for i in range(count)]
+    records = [make_record(i, waves[i], embeds[i], f"v{i % num_videos}", frames[i]) for i in range(count)]
+    return make_corpus(folder, records)
 
 
 def toy(max_steps: int = 20, accumulate: int = 1, lr: float = 1e-3, width: int = 16, **run: Any) -> TrainConfig:

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from clipsonic.specs import GLOBAL_TIME_S
-from clipsonic.train.condition import GLOBAL, POOLED, TIMED, add_embed_noise, draw_condition, draw_kinds
+from clipsonic.train.condition import GLOBAL, POOLED, TIMED, draw_condition, draw_kinds, turned
 from clipsonic.train.draws import Draws
 
 B, S, E = 2000, 5, 16
@@ -90,11 +90,13 @@ def test_equal_generators_draw_equal_conditions(frames: tuple[torch.Tensor, ...]
 
 def test_embedding_noise_turns_unit_vectors_by_its_length() -> None:
     vectors = functional.normalize(torch.randn(4000, 1, 512, generator=generator()), dim=-1)
-    turned = add_embed_noise(vectors, 0.5, draws(1, 4000))
-    assert torch.allclose(turned.norm(dim=-1), torch.ones(4000, 1), atol=1e-6)
+    noisy = turned(vectors, draws(1, 4000).last_normal(1, 512), 0.5)
+    assert torch.allclose(noisy.norm(dim=-1), torch.ones(4000, 1), atol=1e-6)
     # noise of length 0.5, nearly at a right angle in 512 dimensions: cosine 1 / sqrt(1 + 0.25)
-    assert (turned * vectors).sum(-1).mean().item() == pytest.approx(1.25**-0.5, abs=0.005)
-    assert add_embed_noise(vectors, 0.0, draws()) is vectors
+    assert (noisy * vectors).sum(-1).mean().item() == pytest.approx(1.25**-0.5, abs=0.005)
+    there = torch.ones(4000, 1, dtype=torch.bool)
+    without = draw_condition(vectors, torch.zeros(4000, 1), there, draws(1, 4000), shares=(0.0, 0.0, 1.0))
+    assert torch.equal(without.tokens, vectors)
 
 
 @pytest.mark.parametrize("world_size", [2, 4])

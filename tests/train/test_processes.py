@@ -25,6 +25,12 @@ optim: {warmup_steps: 3, batch_size: 4}
 run: {max_steps: 60, val_every: 20, ckpt_every: 7, preview_every: 25, log_every: 3}
 """
 
+TEACH = {
+    "adapter": "adapter: {rank: 2, alpha: 2.0, keep: 2.0}",
+    "fewstep": "adapter: {rank: 2, alpha: 2.0}\ndistill: {steps: 2, teacher_steps: 4}",
+}
+"""What is taught on top of a pipeline; with noise on its frames, of which records have from 2 to 12."""
+
 TWO = ["--run.devices", "2"]
 FSDP = [*TWO, "--run.strategy", "fsdp"]
 
@@ -35,10 +41,17 @@ def outs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("processes")
     (folder / "toy.yaml").write_text(COMMAND)
     corpus = tones(folder / "corpus", 43)
+    ragged = tones(folder / "ragged", 43, num_frames=(2, 12, 4, 8))
+    for name, lines in TEACH.items():
+        (folder / f"{name}.yaml").write_text(f"{lines}\ncondition: {{embed_noise_std: 0.4}}\n")
 
     def job(out: str, *words: str, ranks: int = 1, kill_at: tuple[int, ...] = ()) -> dict[str, Any]:
         config = ["--config", str(folder / "toy.yaml"), "--corpus", str(corpus), "--out", str(folder / out)]
         return {"words": [*config, *words], "ranks": ranks, "kill_at": kill_at}
+
+    def taught(name: str, out: str, *words: str, ranks: int = 1) -> dict[str, Any]:
+        more = ["--config", str(folder / f"{name}.yaml"), "--init", str(folder / "one"), "--corpus", str(ragged)]
+        return job(out, *more, "--max-steps", "10", *words, ranks=ranks)
 
     jobs = {
         "one": job("one"),
@@ -48,6 +61,8 @@ def outs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "sharded": job("sharded", *FSDP, ranks=2),
         "sharded_killed": job("sharded_killed", *FSDP, ranks=2, kill_at=(30,)),
         "changing": {**job("changing", *FSDP, ranks=2, kill_at=(21,)), "last": job("changing")},
+        **{name: taught(name, name) for name in TEACH},
+        **{f"{name}_two": taught(name, f"{name}_two", *TWO, ranks=2) for name in TEACH},
     }
     script = str(Path(__file__).with_name("forked_runs.py"))
     answer = subprocess.run(
@@ -86,6 +101,12 @@ def test_a_run_killed_at_any_step_and_run_again_equals_the_unbroken_one_bit_for_
 @pytest.mark.parametrize("name", ["two", "sharded", "changing"])
 def test_two_processes_learn_what_one_learns_to_rounding(outs: dict[str, Path], name: str) -> None:
     assert_near(outs["one"], outs[name], 2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(TEACH))
+def test_two_processes_teach_an_adapter_what_one_teaches_it_to_rounding(outs: dict[str, Path], name: str) -> None:
+    assert_near(outs[name], outs[f"{name}_two"], 2e-5)
 
 
 @pytest.mark.slow

@@ -330,8 +330,11 @@ def test_every_network_trains_with_every_kind_of_objective(
     assert train(config, corpus, tmp_path)["steps"] == 3
     pipeline = ClipSonicPipeline.from_pretrained(tmp_path)
     assert pipeline.denoiser.config.prediction_type == prediction_type
+    asked: list[float] = []
+    pipeline.denoiser.register_forward_pre_hook(lambda _, given: asked.append(given[1].max().item()))
     mels = pipeline(embeds=np.eye(2, WIDTH, dtype=np.float32), num_inference_steps=2, output_type="mel").mels
     assert np.isfinite(mels).all()
+    assert asked[0] == {"flow": 1000.0, "epsilon": 949.0, "v_prediction": 999.0}[prediction_type]
 
 
 @pytest.mark.slow
