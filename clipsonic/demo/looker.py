@@ -89,6 +89,8 @@ class Looker:
             return TooLargeError(f"{name} needs more than {self._limits.open_memory_mb} MB to open: scale it down")
         if reason == RefusalReason.TOO_LARGE:
             return TooLargeError(refused.detail)
+        if reason == RefusalReason.TROUBLE:
+            return DemoError(f"{name} could not be read on this machine ({refused.detail}): try again")
         if reason == RefusalReason.TOO_SHORT:
             return DemoError(f"start_s {start_s:g} lies beyond the end of {name}, {refused.detail}: start earlier")
         return DemoError(f"{name} is damaged or of a kind that cannot be read: give {wanted}")

@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import IO
 
 from clipsonic import remote
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError, refusal_of
 
 SUFFIX = ".tar"
 _CAPTION_SUFFIX = ".txt"
 _LONGEST_CAPTION = 10_000
 _COPIED_AT_ONCE = 2**20
 _OPEN_FILES = Path("/proc/self/fd")
+_TRY_LATER = (408, 425, 429)
+"""What a web server says when it is busy (RFC 9110, 6585, 8470); others below 500 are final."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -43,7 +45,8 @@ def members_of(path: Path | str, suffixes: frozenset[str]) -> Iterator[tuple[Par
     An archive that ends early gives what comes before.
 
     Raises:
-        tarfile.TarError, OSError: it is no plain tar.
+        tarfile.TarError: it is no plain tar.
+        OSError: it cannot be read, from its beginning or somewhere within.
     """
     found, captions = [], {}
     with _bytes_of(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -54,7 +57,7 @@ def members_of(path: Path | str, suffixes: frozenset[str]) -> Iterator[tuple[Par
                     found.append(Part(info.offset_data, info.size, info.name))
                 elif info.isreg() and suffix == _CAPTION_SUFFIX and info.size <= _LONGEST_CAPTION:
                     captions[_key_of(info.name)] = _text_of(archive, info)
-        except (tarfile.ReadError, OSError):
+        except tarfile.ReadError:
             pass  # cut off: the part in which it ends is refused when it is read
     for part in found:
         yield part, captions.get(_key_of(part.name)) or None
@@ -79,8 +82,8 @@ def file_of(path: str, part: Part | None, most_bytes: float = math.inf) -> Itera
         most_bytes: that may be copied for it; a file of this machine is read where it lies.
 
     Raises:
-        RefusedError: unsafe_name, too_large, or decode_error where the archive ends within the part or the address
-            gives nothing.
+        RefusedError: unsafe_name, too_large, decode_error where the archive ends within the part or nothing is there,
+            trouble where this machine, its network or the server does not give it now.
     """
     if part is None and not remote.is_remote(path):
         yield path
@@ -95,11 +98,21 @@ def file_of(path: str, part: Part | None, most_bytes: float = math.inf) -> Itera
                     source.seek(part.offset)
                 _copy(source, copy, None if part is None else part.size, most_bytes)
             copy.flush()
-        except OSError as error:
-            raise RefusedError(
-                RefusalReason.DECODE_ERROR, remote.without_addresses(f"it cannot be read: {error}")
-            ) from None
+        except Exception as error:  # each store's library has errors of its own
+            raise _refusal(path, error) from None
         yield str(_OPEN_FILES / str(copy.fileno())) if nameless else copy.name
+
+
+def _refusal(path: str, error: Exception) -> RefusedError:
+    """Of a copy that failed; a server's "not there" is its last word, all else of a network is trouble."""
+    refused = refusal_of(error)
+    if refused is error:
+        return refused
+    status = getattr(error, "status", None) or 500
+    is_final = isinstance(error, FileNotFoundError) or (status < 500 and status not in _TRY_LATER)
+    is_trouble = refused.reason == RefusalReason.DECODE_ERROR and remote.is_remote(path) and not is_final
+    words = remote.without_addresses(f"it cannot be read: {refused.detail}")
+    return RefusedError(RefusalReason.TROUBLE if is_trouble else refused.reason, words)
 
 
 def _bytes_of(path: str) -> AbstractContextManager[IO[bytes]]:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from clipsonic.ingest.pool import worker_environment
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError, refusal_of
 
 _START_S = 120.0
 _MAX_HEAD_BYTES = 2**20
@@ -174,13 +174,6 @@ def _answer(connection: Connection, module: Any, function: str, arguments: dict[
         connection.send_bytes(json.dumps(head).encode())
         for array in arrays:
             connection.send_bytes(np.ascontiguousarray(array).data.cast("B"))
-    except RefusedError as refused:
-        _refuse(connection, refused.reason, refused.detail)
-    except MemoryError as error:
-        _refuse(connection, RefusalReason.MEMORY, str(error) or "an allocation failed")
     except Exception as error:
-        _refuse(connection, RefusalReason.DECODE_ERROR, f"{type(error).__name__}: {error}")
-
-
-def _refuse(connection: Connection, reason: str, detail: str) -> None:
-    connection.send_bytes(json.dumps({"reason": str(reason), "detail": detail[:1000]}).encode())
+        refused = refusal_of(error)
+        connection.send_bytes(json.dumps({"reason": str(refused.reason), "detail": refused.detail}).encode())

@@ -39,7 +39,7 @@ _KILLED = "killed"
 """Within the pool, a process's end by a SIGKILL or SIGTERM of others; never seen outside."""
 _MAX_WAITING_BYTES = 64 * 2**20
 _JOBS_AHEAD = 4  # per process: how far a quick file may overtake a slow one
-_MOST_KILLS = 3  # of the process of one file, by others: then it is the file's fault
+_MOST_KILLS = 3  # of the process of one file, by others: then this run gives it up, and the next tries again
 _TICK_S = 0.5
 _START_S = 120.0
 
@@ -141,7 +141,7 @@ class _Waiting:
             if self._num_kills < _MOST_KILLS:
                 self.is_free = True
                 return
-            event = ("refused", RefusalReason.CRASHED, f"the decoder's process was killed {self._num_kills} times")
+            event = ("refused", RefusalReason.TROUBLE, f"the decoder's process was killed {self._num_kills} times")
         if event[0] == "segment":
             self._num_given += 1
             if self._num_given <= self._num_known:

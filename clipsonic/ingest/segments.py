@@ -17,7 +17,7 @@ import numpy as np
 from clipsonic.ingest.archives import Part, file_of
 from clipsonic.ingest.decode import PictureReader
 from clipsonic.ingest.facts import Fit, fit_picture, kept_picture, picture_facts, sound_facts, thumbnail_of
-from clipsonic.ingest.opening import Tally
+from clipsonic.ingest.opening import Tally, raise_if_unreadable
 from clipsonic.ingest.probe import Media, probe
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.sound import SoundReader
@@ -110,7 +110,11 @@ def read_segments(job: Job, settings: ReadSettings) -> Iterator[Segment]:
         RefusedError: it gives none (or no more): the reason says why.
     """
     with file_of(job.path, job.part, settings.max_copy_gb * 1e9) as path:
-        yield from _segments_of(path, job, settings)
+        try:
+            yield from _segments_of(path, job, settings)
+        except RefusedError:
+            raise_if_unreadable(path)
+            raise
 
 
 def _segments_of(path: str, job: Job, settings: ReadSettings) -> Iterator[Segment]:

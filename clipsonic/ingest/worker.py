@@ -48,17 +48,14 @@ def main(pipe: int, parent: int, memory_mb: int) -> None:
 
 def _work(connection: Connection, segments: Any, job: Any, settings: Any) -> tuple[str, str | None, str | None]:
     """The one broad except of the project's border: whatever a file provokes becomes its refusal."""
-    from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+    from clipsonic.ingest.quarantine import refusal_of
 
     try:
         for segment in segments.read_segments(job, settings):
             _send(connection, ("segment", segment))
-    except RefusedError as refused:
-        return "refused", refused.reason, refused.detail
-    except MemoryError as error:
-        return "refused", RefusalReason.MEMORY, str(error) or "an allocation failed"
     except Exception as error:
-        return "refused", RefusalReason.DECODE_ERROR, f"{type(error).__name__}: {error}"
+        refused = refusal_of(error)
+        return "refused", refused.reason, refused.detail
     return "done", None, None
 
 
