@@ -1,7 +1,8 @@
 """The `clipsonic` command: finds the stage, lets it parse and run, and turns refusals into one sentence.
 
 Each stage has a module `command` with `build_parser(prog)` and `run(args) -> dict`; it is imported only when asked
-for, so `clipsonic --help` is instant. Exit status: 0 done, 1 failed at run time, 2 wrong usage.
+for, so `clipsonic --help` is instant. Exit status: 0 done, 1 failed at run time, 2 wrong usage; a command whose work is
+done in part says its own as `exit_code`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         args = parser.parse_args(words[1:])
-        _report(module.run(args), args.json)
+        result = module.run(args)
+        _report(result, args.json)
     except ClipsonicError as error:
         if debug:
             raise
@@ -85,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"clipsonic {name}: interrupted; the same command with the same --out continues", file=sys.stderr)
         return 130
-    return 0
+    return int(result.get("exit_code", 0))
 
 
 def _sentence_of(error: OSError) -> str:

@@ -11,14 +11,14 @@ import math
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from clipsonic import remote
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError, refusal_of
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable, refusal_of
 
 SUFFIX = ".tar"
 _CAPTION_SUFFIX = ".txt"
@@ -32,15 +32,20 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 @dataclass(frozen=True)
 class Part:
-    """Where a member's bytes lie in its archive, and its name there."""
+    """Where a member's bytes lie in its archive, its name there, and the time in its header."""
 
     offset: int
     size: int
     name: str
+    time: float = 0.0
 
 
-def members_of(path: Path | str, suffixes: frozenset[str]) -> Iterator[tuple[Part, str | None]]:
+def members_of(
+    path: Path | str, suffixes: frozenset[str], pass_over: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[Part, str | None]]:
     """The members with one of these suffixes, in their order, with their captions; of a file or of an address.
+
+    `pass_over` is told the suffix of each other member that is no caption.
 
     An archive that ends early gives what comes before.
 
@@ -54,9 +59,11 @@ def members_of(path: Path | str, suffixes: frozenset[str]) -> Iterator[tuple[Par
             for info in archive:
                 suffix = Path(info.name).suffix.lower()
                 if info.isreg() and suffix in suffixes:
-                    found.append(Part(info.offset_data, info.size, info.name))
+                    found.append(Part(info.offset_data, info.size, info.name, info.mtime))
                 elif info.isreg() and suffix == _CAPTION_SUFFIX and info.size <= _LONGEST_CAPTION:
                     captions[_key_of(info.name)] = _text_of(archive, info)
+                elif not info.isdir():
+                    pass_over(printable(suffix))
         except tarfile.ReadError:
             pass  # cut off: the part in which it ends is refused when it is read
     for part in found:
@@ -99,11 +106,11 @@ def file_of(path: str, part: Part | None, most_bytes: float = math.inf) -> Itera
                 _copy(source, copy, None if part is None else part.size, most_bytes)
             copy.flush()
         except Exception as error:  # each store's library has errors of its own
-            raise _refusal(path, error) from None
+            raise refusal_of_copy(path, error) from None
         yield str(_OPEN_FILES / str(copy.fileno())) if nameless else copy.name
 
 
-def _refusal(path: str, error: Exception) -> RefusedError:
+def refusal_of_copy(path: str, error: Exception) -> RefusedError:
     """Of a copy that failed; a server's "not there" is its last word, all else of a network is trouble."""
     refused = refusal_of(error)
     if refused is error:

@@ -42,6 +42,7 @@ class Job:
         start_s, end_s: the interval, None = to the file's own ends.
         caption: words about it, if the manifest had any.
         part: where it lies in `path`, if that is an archive.
+        stamp: what it looked like when it was listed, see `stamps`; None = it was not there, or nobody can tell.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Job:
     end_s: float | None = None
     caption: str | None = None
     part: Part | None = None
+    stamp: str | None = None
 
 
 @dataclass(frozen=True)
