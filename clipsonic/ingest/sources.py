@@ -24,7 +24,7 @@ from clipsonic.files import is_trouble
 from clipsonic.ingest import archives
 from clipsonic.ingest.archives import Part
 from clipsonic.ingest.manifests import Row, bad_row, caption_of, interval_of, path_of, rows_of
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable, refusal_of
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable
 from clipsonic.ingest.remarks import HIDDEN, Remarks
 from clipsonic.ingest.segments import Job
 from clipsonic.ingest.stamps import stamp_of_file
@@ -209,8 +209,7 @@ def lines_of_folder(folder: Path, names: RootNames, remarks: Remarks) -> Iterato
     for error in errors:
         inner = os.path.relpath(error.filename or folder, folder)
         source = root if inner == "." else f"{root}/{printable(inner)}"
-        words = f"this folder cannot be listed: {refusal_of(error).detail}"
-        remarks.refuse(f"{source}/", RefusalReason.TROUBLE, words)
+        remarks.refuse(f"{source}/", RefusalReason.TROUBLE, f"this folder cannot be listed: {error.strerror}")
     for path in found:
         yield from _lines_of_file(path, f"{root}/{printable(path.relative_to(folder).as_posix())}", remarks)
 
