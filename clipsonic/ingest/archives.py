@@ -115,8 +115,9 @@ def refusal_of_copy(path: str, error: Exception) -> RefusedError:
     refused = refusal_of(error)
     if refused is error:
         return refused
-    status = getattr(error, "status", None) or 500
-    is_final = isinstance(error, FileNotFoundError) or (status < 500 and status not in _TRY_LATER)
+    cause = error.__cause__ or error  # fsspec says "not found" of every web server that does not answer as it should
+    status = getattr(cause, "status", None) or 500
+    is_final = isinstance(cause, FileNotFoundError) or (status < 500 and status not in _TRY_LATER)
     is_trouble = refused.reason == RefusalReason.DECODE_ERROR and remote.is_remote(path) and not is_final
     words = remote.without_addresses(f"it cannot be read: {refused.detail}")
     return RefusedError(RefusalReason.TROUBLE if is_trouble else refused.reason, words)

@@ -176,12 +176,13 @@ def path_of(row: dict[Any, Any]) -> str:
         raise bad_row(f"path is {path!r}: give a text")
     if None in row:
         raise bad_row(f"{row[None]!r} stands beyond the last column; put a caption with commas in quotes")
+    name = path.rpartition("/")[2]  # no path of this machine gets into a corpus
     if "\0" in path:
-        raise bad_row(f"path {path!r} holds a NUL, which no file name can")
+        raise bad_row(f"path {name!r} holds a NUL, which no file name can")
     try:
         os.fsencode(path)
     except UnicodeEncodeError:
-        raise bad_row(f"path {path!r} holds half a character, which no file name can") from None
+        raise bad_row(f"path {name!r} holds half a character, which no file name can") from None
     return path.strip(BLANK)
 
 

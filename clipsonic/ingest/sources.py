@@ -276,7 +276,7 @@ def _line_of_row(row: Row, manifest: Path, names: RootNames) -> Line | None:
         return Line(Path(last), source, start_s, end_s, caption, url=given)
     path = manifest.parent / given
     if printable(given) != given and not os.path.lexists(path):
-        raise bad_row(f"path {printable(given)!r} is no UTF-8, and no file is called so")
+        raise bad_row(f"path {printable(path.name)!r} is no UTF-8, and no file is called so")
     inside = os.path.relpath(os.path.realpath(path), os.path.realpath(manifest.parent))
     if inside.split(os.sep)[0] != os.pardir:
         source = f"{names.of(manifest.parent)}/{printable(Path(inside).as_posix())}"
