@@ -138,7 +138,7 @@ class BucketDestination:
         return [name for name in self._sizes if name.startswith("shard-") and name.endswith(".tar")]
 
     def held(self) -> AbstractContextManager[None]:
-        """By a lock of this user on this machine: a store has none. Elsewhere the same command writes the same bytes."""
+        """By a lock of this user on this machine: a store has none; the same command writes the same bytes anyway."""
         folder = default_cache_dir().parent / "locks"
         try:
             folder.mkdir(parents=True, exist_ok=True)

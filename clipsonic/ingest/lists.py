@@ -72,9 +72,7 @@ class Entry:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def read_list(
-    path: Path, layout: ListFormat, split: str | None = None, remarks: Remarks | None = None
-) -> list[Entry]:
+def read_list(path: Path, layout: ListFormat, split: str | None = None, remarks: Remarks | None = None) -> list[Entry]:
     """The entries of a list, of this split only if one is given; `remarks` is told which lines cannot be used.
 
     Raises:
@@ -159,9 +157,7 @@ def _names_of_piece(entry: Entry) -> Iterator[str]:
         yield f"{entry.id}_{first:0>6}"
 
 
-def _entries_of_csv(
-    text: str, layout: ListFormat, remarks: Remarks
-) -> Iterator[tuple[str, Entry | RefusedError]]:
+def _entries_of_csv(text: str, layout: ListFormat, remarks: Remarks) -> Iterator[tuple[str, Entry | RefusedError]]:
     """(which line, what it lists or why it cannot be used)."""
     for number, cells in cells_of_csv(text):
         if not isinstance(cells, RefusedError) and cells[0].startswith("#"):

@@ -9,7 +9,6 @@ Price: about 1 ms; of a file that is refused, one more look at its first and las
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import time
 from collections.abc import Iterator
@@ -124,10 +123,10 @@ def raise_if_unreadable(path: str | Path) -> None:
 def _trouble_of(path: str | Path, whole: bool) -> OSError | None:
     """What the system says when the file is read (or its first and last bytes); None where it is readable, or gone."""
     try:
-        facts = os.stat(path)
+        facts = Path(path).stat()
         if not stat.S_ISREG(facts.st_mode):
             return None
-        with open(path, "rb", buffering=0) as file:
+        with Path(path).open("rb", buffering=0) as file:
             _read_on(file, facts.st_size if whole else _HEADER_BYTES)
             if not whole and facts.st_size > _HEADER_BYTES:
                 file.seek(max(_HEADER_BYTES, facts.st_size - _HEADER_BYTES))

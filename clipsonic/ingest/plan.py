@@ -98,7 +98,7 @@ class Plan:
         return changed, again
 
     def forget(self, units: Sequence[Unit]) -> None:
-        """Build these units again: no index, which says that a corpus is complete, and nothing that says they are done."""
+        """Build these units again: without the index, which says that a corpus is complete, and without their states."""
         self._destination.withdraw(INDEX_NAME)
         for unit in units:
             self._destination.withdraw(self._result_path(unit).relative_to(self.folder).as_posix())

@@ -77,7 +77,7 @@ def refusal_of(error: Exception) -> RefusedError:
 
 
 def printable(text: str) -> str:
-    """The same text where it is one; halves of characters, and bytes of names that are no UTF-8, are shown as escapes."""
+    """The same text, where it is one; halves of characters and bytes of names that are no UTF-8 become escapes."""
     try:
         data = text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

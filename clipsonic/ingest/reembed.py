@@ -56,9 +56,7 @@ def reembed(corpus: str | Path, out: str | Path, embedder: Embedder, clip: str, 
         return _reembed(source, target, index, embedder, clip, thumbnails)
 
 
-def _reembed(
-    source: Path, target: Path, index: CorpusIndex, embedder: Embedder, clip: str, thumbnails: bool
-) -> int:
+def _reembed(source: Path, target: Path, index: CorpusIndex, embedder: Embedder, clip: str, thumbnails: bool) -> int:
     for half in target.glob(f".*{TEMPORARY_SUFFIX}"):
         half.unlink()
     shards, embedded = [], 0

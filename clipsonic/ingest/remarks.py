@@ -56,4 +56,6 @@ def comments_in_words(count: int) -> str:
     """Such as "2 lines that begin with # were taken as comments"; nothing where there are none."""
     if not count:
         return ""
-    return f"{count} {'line that begins with # was' if count == 1 else 'lines that begin with # were'} taken as comments"
+    return (
+        f"{count} {'line that begins with # was' if count == 1 else 'lines that begin with # were'} taken as comments"
+    )

@@ -139,9 +139,7 @@ def ingest(
         ClipsonicError: the CLIP cannot be loaded, another run writes to `out`, or not one file could be ingested.
     """
     options, remarks = options or IngestOptions(), remarks or Remarks()
-    jobs, missing = (
-        (list_jobs(sources, remarks), None) if entries is None else jobs_of_list(sources, entries, remarks)
-    )
+    jobs, missing = (list_jobs(sources, remarks), None) if entries is None else jobs_of_list(sources, entries, remarks)
     with destination_of(out) as destination, ExitStack() as until_the_end:
         with _executor(options, len(jobs), clip if embedder is None else None) as executor:
             embedder = embedder or load_embedder(clip, "ingest")
@@ -180,9 +178,7 @@ def _executor(options: IngestOptions, num_jobs: int, clip: str | None) -> Execut
     return RayExecutor(clip, options.ray_address)
 
 
-def _build(
-    plan: Plan, executor: Executor, embedder: Embedder, options: IngestOptions, destination: Destination
-) -> int:
+def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOptions, destination: Destination) -> int:
     """Build the units that are not done, or not any more; what they end with goes to the disk and is not held.
 
     Returns how many files have changed since a run before.

@@ -93,7 +93,9 @@ def _job_of(line: Line) -> Job:
     interval = "" if line.start_s is None and line.end_s is None else f"\x1f{line.start_s}\x1f{line.end_s}"
     entry_id = _hash_of(line.source + interval) if interval else source_id
     path = line.url or str(line.path.absolute())
-    return Job(path, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption, line.part, _stamp_of(line))
+    return Job(
+        path, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption, line.part, _stamp_of(line)
+    )
 
 
 def _stamp_of(line: Line) -> str | None:
@@ -146,7 +148,7 @@ def _lines_of(given: str | Path, names: RootNames, remarks: Remarks) -> Iterator
 def _is_folder(path: Path) -> bool:
     """As `Path.is_dir`, but what this machine does not let us see is an error, not absent."""
     try:
-        return stat.S_ISDIR(os.stat(path).st_mode)
+        return stat.S_ISDIR(path.stat().st_mode)
     except OSError as error:
         if is_trouble(error):
             raise
@@ -278,7 +280,7 @@ def _line_of_row(row: Row, manifest: Path, names: RootNames) -> Line | None:
     if printable(given) != given and not os.path.lexists(path):
         raise bad_row(f"path {printable(path.name)!r} is no UTF-8, and no file is called so")
     inside = os.path.relpath(os.path.realpath(path), os.path.realpath(manifest.parent))
-    if inside.split(os.sep)[0] != os.pardir:
+    if Path(inside).parts[:1] != (os.pardir,):
         source = f"{names.of(manifest.parent)}/{printable(Path(inside).as_posix())}"
     else:
         source = f"{names.of(path.parent)}/{printable(path.name)}"

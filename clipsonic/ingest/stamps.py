@@ -10,19 +10,18 @@ lists; a web server is not asked, so what it changes is not noticed. Behind it, 
 
 from __future__ import annotations
 
-import os
-import stat
 from hashlib import blake2b
+from pathlib import Path
 
 from clipsonic.ingest.segments import Job
 
 _SAMPLE_BYTES = 2**16
 
 
-def stamp_of_file(path: str | os.PathLike[str]) -> str | None:
+def stamp_of_file(path: str | Path) -> str | None:
     """Length and time of a file; None where there is none, or it cannot be seen."""
     try:
-        facts = os.stat(path)
+        facts = Path(path).stat()
     except (OSError, ValueError):
         return None
     return f"{facts.st_size} {facts.st_mtime_ns}"
@@ -50,11 +49,11 @@ def has_changed(job: Job, then: str | None) -> bool:
 def _hash_of(job: Job) -> str | None:
     """Of 64 KB at the beginning, in the middle and at the end; None of what is no file of this machine."""
     try:
-        if not stat.S_ISREG(os.stat(job.path).st_mode):
+        path = Path(job.path)
+        if not path.is_file():
             return None
-        with open(job.path, "rb", buffering=0) as file:
-            start = job.part.offset if job.part else 0
-            size = job.part.size if job.part else os.fstat(file.fileno()).st_size
+        with path.open("rb", buffering=0) as file:
+            start, size = (job.part.offset, job.part.size) if job.part else (0, path.stat().st_size)
             digest = blake2b(digest_size=8)
             for place in sorted({0, max(0, size // 2 - _SAMPLE_BYTES // 2), max(0, size - _SAMPLE_BYTES)}):
                 file.seek(start + place)

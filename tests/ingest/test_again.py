@@ -207,8 +207,9 @@ def test_a_run_that_was_killed_leaves_nothing_locked(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    with pytest.raises(ClipsonicError, match=f"it: another run .process {process.pid} on "), held(
-        tmp_path / "lock", "it"
+    with (
+        pytest.raises(ClipsonicError, match=f"it: another run .process {process.pid} on "),
+        held(tmp_path / "lock", "it"),
     ):
         pass
     process.send_signal(signal.SIGKILL)

@@ -221,7 +221,7 @@ VGGSOUND = ListFormat("csv", ("id", "start_s", "caption", "split"))
 
 def test_a_line_of_a_publisher_s_list_that_cannot_be_used_is_refused_by_itself(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(
-        '# by hand\nid,start,label,split\naaaa,1,bell,train\nbbbb,2,a, b,train\nccccc,-3,bell,train\n,1,bell,train\n'
+        "# by hand\nid,start,label,split\naaaa,1,bell,train\nbbbb,2,a, b,train\nccccc,-3,bell,train\n,1,bell,train\n"
         'dddd,5,"a bell,train\neeee,7,bell,test\n'
     )
     remarks = Remarks()

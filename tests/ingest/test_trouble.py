@@ -248,7 +248,9 @@ def test_an_archive_that_cannot_be_read_is_no_video_and_none_is_forgotten(tmp_pa
     assert "this archive cannot be listed" in str(outcome.detail)
 
 
-def test_a_corpus_keeps_what_lies_in_a_folder_that_cannot_be_listed_now(tmp_path: Path) -> None:
+def test_a_corpus_keeps_what_lies_in_a_folder_that_cannot_be_listed_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     videos, out = tmp_path / "videos", tmp_path / "out"
     (videos / "deep").mkdir(parents=True)
     makers.make_video(videos / "a.mp4", seconds=1)
@@ -262,9 +264,10 @@ def test_a_corpus_keeps_what_lies_in_a_folder_that_cannot_be_listed_now(tmp_path
             raise OSError(5, "Input/output error", str(path))
         return scandir(path)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ClipsonicError) as caught:
-        patch.setattr(os, "scandir", failing)
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(ClipsonicError) as caught:
         ingest([videos], out, OPTIONS, embedder=makers.DoubleEmbedder())
+    monkeypatch.undo()
     assert "has 1 files of videos/deep/, but this folder cannot be listed: Input/output error" in str(caught.value)
     assert caught.value.exit_code == 1
     assert bytes_of(out) == before
