@@ -98,7 +98,7 @@ class Plan:
         return changed, again
 
     def forget(self, units: Sequence[Unit]) -> None:
-        """Build these units again: without the index, which says that a corpus is complete, and without their states."""
+        """Build these units again: the index, which says that a corpus is complete, goes, and so do their states."""
         self._destination.withdraw(INDEX_NAME)
         for unit in units:
             self._destination.withdraw(self._result_path(unit).relative_to(self.folder).as_posix())
