@@ -2,7 +2,8 @@
 
 Each stage has a module `command` with `build_parser(prog)` and `run(args) -> dict`; it is imported only when asked
 for, so `clipsonic --help` is instant. Exit status: 0 done, 1 failed at run time, 2 wrong usage, 130 interrupted, 141
-nobody reads what is printed (`clipsonic ... | head`), which ends it without a word, as pipes do.
+nobody reads what is printed (`clipsonic ... | head`), which ends it without a word, as pipes do; a command whose work
+is done in part says its own as `exit_code`.
 """
 
 from __future__ import annotations
@@ -121,7 +122,8 @@ def _run(words: list[str]) -> int:
     debug = "--debug" in words
     try:
         args = parser.parse_args(words[1:])
-        _report(module.run(args), args.json)
+        result = module.run(args)
+        _report(result, args.json)
     except ClipsonicError as error:
         if debug:
             raise
@@ -135,7 +137,7 @@ def _run(words: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"clipsonic {name}: interrupted; the same command with the same --out continues", file=sys.stderr)
         return 130
-    return 0
+    return int(result.get("exit_code", 0))
 
 
 def _sentence_of(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""Files written whole: temporary name in the same folder, fsync, rename.
+"""Files written whole: temporary name in the same folder, fsync, rename; and which errors are the machine's.
 
 Guarantee: a reader, or a run that was killed, finds the old file or the new one, never a part; the temporary file is
 made new under a name that nobody can foresee, so what somebody has laid there (a link elsewhere) is never written
@@ -8,6 +8,7 @@ through. Price: one fsync.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -21,6 +22,12 @@ TEMPORARY_SUFFIX = ".tmp"
 """What a killed run leaves behind ends with this and begins with a dot."""
 _RANDOM_BYTES = 8
 _LONGEST_STEM = 100  # bytes of the target's name; file systems allow 255 in all
+
+_TROUBLE_NAMES = """
+EIO EREMOTEIO EUCLEAN ENODEV ENOMEDIUM EBUSY EACCES EPERM ENOSPC EDQUOT EROFS EMFILE ENFILE ENOMEM ENOLCK ESTALE
+ETIMEDOUT ENOTCONN ENOLINK ECONNRESET ECONNREFUSED ECONNABORTED ENETDOWN ENETUNREACH ENETRESET EHOSTDOWN EHOSTUNREACH
+"""
+_TROUBLE = frozenset(getattr(errno, name) for name in _TROUBLE_NAMES.split() if hasattr(errno, name))
 
 
 @contextmanager
@@ -85,3 +92,8 @@ def flush(path: Path) -> None:
     """Wait until a closed file's bytes are on the disk."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Whether an error is of this machine or its network (a disk, permission, too many open files), not of a file."""
+    return isinstance(error, OSError) and error.errno in _TROUBLE

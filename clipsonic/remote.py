@@ -11,7 +11,7 @@ import errno
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -49,23 +49,34 @@ def is_remote(source: str, what: str = "source") -> bool:
     return True
 
 
-def list_files(url: str) -> list[tuple[str, str]]:
-    """(address, name below `url`) of all files below an address, sorted by name; of a file, itself with its last part.
+def list_files(url: str) -> list[tuple[str, str, str | None]]:
+    """(address, name below `url`, stamp) of all files below an address, sorted by name; of a file, itself with its
+    last part. The stamp is "LENGTH TAG" as the store lists it, None where it is a web server or names no tag.
 
     Raises:
         UsageError: nothing is there, or the store's package is missing or refuses.
     """
     if urlsplit(url).scheme in _WEB:  # a web server lists no folders
-        return [(url, name_of(url))]
+        return [(url, name_of(url), None)]
     filesystem, root = _filesystem(url)
     try:
-        found = sorted(filesystem.find(root))
+        found = sorted(filesystem.find(root, detail=True).items())
     except (OSError, ValueError) as error:
         raise UsageError(f"source {url!r} cannot be listed ({error}): check address and credentials") from None
     if not found:
         raise UsageError(f"source {url!r} holds no file: give a folder or a file that is there")
     root = root.rstrip("/")
-    return [(filesystem.unstrip_protocol(path), path[len(root) :].strip("/") or name_of(path)) for path in found]
+    return [
+        (filesystem.unstrip_protocol(path), path[len(root) :].strip("/") or name_of(path), _stamp_of(facts))
+        for path, facts in found
+    ]
+
+
+def _stamp_of(facts: dict[str, Any]) -> str | None:
+    """What tells one content of a store's file from the next: its length, and the first tag that there is."""
+    tags = (facts.get(name) for name in ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "updated"))
+    tag = next((str(tag) for tag in tags if tag), None)
+    return tag and f"{facts.get('size')} {blake2b(tag.encode(), digest_size=8).hexdigest()}"
 
 
 def name_of(url: str) -> str:
@@ -90,6 +101,17 @@ def sizes_below(url: str) -> dict[str, int]:
         filesystem.invalidate_cache()
         found = filesystem.find(root, detail=True)
     return {path[len(root.rstrip("/")) :].strip("/"): int(info["size"]) for path, info in found.items()}
+
+
+def remove(url: str) -> None:
+    """Remove what is at an address, if anything is.
+
+    Raises:
+        ClipsonicError: the store refuses.
+    """
+    filesystem, path = _filesystem(url)
+    with _said_by_the_store(url), suppress(FileNotFoundError):
+        filesystem.rm_file(path)
 
 
 def put(path: Path, url: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from clipsonic.demo.limits import MAX_FRAMES, MAX_START_S, Limits
 from clipsonic.demo.refusals import DemoError, TooLargeError, WrongTypeError
 from clipsonic.ingest.child import Answer, Child, ChildLimits
-from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError, printable
+from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError, one_line
 
 PICTURES, VIDEOS = "a JPEG, PNG, WebP, GIF, TIFF or BMP picture", "an MP4, MOV, WebM, MKV or AVI video"
 
@@ -90,6 +90,8 @@ class Looker:
             return TooLargeError(f"{name} needs more than {self._limits.open_memory_mb} MB to open: scale it down")
         if reason == RefusalReason.TOO_LARGE:
             return TooLargeError(refused.detail)
+        if reason == RefusalReason.TROUBLE:
+            return DemoError(f"{name} could not be read on this machine ({refused.detail}): try again")
         if reason == RefusalReason.TOO_SHORT:
             return DemoError(f"start_s {start_s:g} lies beyond the end of {name}, {refused.detail}: start earlier")
         return DemoError(f"{name} is damaged or of a kind that cannot be read: give {wanted}")
@@ -110,7 +112,7 @@ def _frames_in(answer: Answer) -> Seen:
         raise MalformedError("pictures without their times")
     if any(type(time_s) not in (int, float) or not 0.0 <= time_s <= MAX_START_S for time_s in [*times_s, left_s]):
         raise MalformedError("times that cannot be")
-    no_video = None if why is None else printable(why)
+    no_video = None if why is None else one_line(why)
     return Seen(pictures, [float(time_s) for time_s in times_s], float(left_s), no_video)
 
 
@@ -119,7 +121,7 @@ def _why_not_in(answer: Answer) -> str | None:
     why: Any = answer[0].get("why")
     if type(written) is not bool or (not written and type(why) is not str):
         raise MalformedError("no word on whether it is written")
-    return None if written else printable(why)
+    return None if written else one_line(why)
 
 
 def _pictures_in(answer: Answer, most: int) -> list[np.ndarray]:

@@ -11,39 +11,47 @@ import math
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from clipsonic import remote
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable, refusal_of
 
 SUFFIX = ".tar"
 _CAPTION_SUFFIX = ".txt"
 _LONGEST_CAPTION = 10_000
 _COPIED_AT_ONCE = 2**20
 _OPEN_FILES = Path("/proc/self/fd")
+_TRY_LATER = (408, 425, 429)
+"""What a web server says when it is busy (RFC 9110, 6585, 8470); others below 500 are final."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Where a member's bytes lie in its archive, and its name there."""
+    """Where a member's bytes lie in its archive, its name there, and the time in its header."""
 
     offset: int
     size: int
     name: str
+    time: float = 0.0
 
 
-def members_of(path: Path | str, suffixes: frozenset[str]) -> Iterator[tuple[Part, str | None]]:
+def members_of(
+    path: Path | str, suffixes: frozenset[str], pass_over: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[Part, str | None]]:
     """The members with one of these suffixes, in their order, with their captions; of a file or of an address.
+
+    `pass_over` is told the suffix of each other member that is no caption.
 
     An archive that ends early gives what comes before.
 
     Raises:
-        tarfile.TarError, OSError: it is no plain tar.
+        tarfile.TarError: it is no plain tar.
+        OSError: it cannot be read, from its beginning or somewhere within.
     """
     found, captions = [], {}
     with _bytes_of(str(path)) as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -51,10 +59,12 @@ def members_of(path: Path | str, suffixes: frozenset[str]) -> Iterator[tuple[Par
             for info in archive:
                 suffix = Path(info.name).suffix.lower()
                 if info.isreg() and suffix in suffixes:
-                    found.append(Part(info.offset_data, info.size, info.name))
+                    found.append(Part(info.offset_data, info.size, info.name, info.mtime))
                 elif info.isreg() and suffix == _CAPTION_SUFFIX and info.size <= _LONGEST_CAPTION:
                     captions[_key_of(info.name)] = _text_of(archive, info)
-        except (tarfile.ReadError, OSError):
+                elif not info.isdir():
+                    pass_over(printable(suffix))
+        except tarfile.ReadError:
             pass  # cut off: the part in which it ends is refused when it is read
     for part in found:
         yield part, captions.get(_key_of(part.name)) or None
@@ -79,8 +89,8 @@ def file_of(path: str, part: Part | None, most_bytes: float = math.inf) -> Itera
         most_bytes: that may be copied for it; a file of this machine is read where it lies.
 
     Raises:
-        RefusedError: unsafe_name, too_large, or decode_error where the archive ends within the part or the address
-            gives nothing.
+        RefusedError: unsafe_name, too_large, decode_error where the archive ends within the part or nothing is there,
+            trouble where this machine, its network or the server does not give it now.
     """
     if part is None and not remote.is_remote(path):
         yield path
@@ -95,11 +105,22 @@ def file_of(path: str, part: Part | None, most_bytes: float = math.inf) -> Itera
                     source.seek(part.offset)
                 _copy(source, copy, None if part is None else part.size, most_bytes)
             copy.flush()
-        except OSError as error:
-            raise RefusedError(
-                RefusalReason.DECODE_ERROR, remote.without_addresses(f"it cannot be read: {error}")
-            ) from None
+        except Exception as error:  # each store's library has errors of its own
+            raise refusal_of_copy(path, error) from None
         yield str(_OPEN_FILES / str(copy.fileno())) if nameless else copy.name
+
+
+def refusal_of_copy(path: str, error: Exception) -> RefusedError:
+    """Of a copy that failed; a server's "not there" is its last word, all else of a network is trouble."""
+    refused = refusal_of(error)
+    if refused is error:
+        return refused
+    cause = error.__cause__ or error  # fsspec says "not found" of every web server that does not answer as it should
+    status = getattr(cause, "status", None) or 500
+    is_final = isinstance(cause, FileNotFoundError) or (status < 500 and status not in _TRY_LATER)
+    is_trouble = refused.reason == RefusalReason.DECODE_ERROR and remote.is_remote(path) and not is_final
+    words = remote.without_addresses(f"it cannot be read: {refused.detail}")
+    return RefusedError(RefusalReason.TROUBLE if is_trouble else refused.reason, words)
 
 
 def _bytes_of(path: str) -> AbstractContextManager[IO[bytes]]:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clipsonic.ingest.peer import Peer
-from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError
+from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError, refusal_of
 from clipsonic.ingest.wire import Message, Wire
 
 _START_S = 120.0
@@ -139,4 +139,4 @@ def _answer(wire: Wire, module: Any, function: str, arguments: dict[str, Any]) -
         facts, arrays = getattr(module, function)(**arguments)
         worker.send(wire, {"facts": facts}, arrays)
     except Exception as error:
-        worker.send(wire, RefusedError.of(error).head())
+        worker.send(wire, refusal_of(error).head())

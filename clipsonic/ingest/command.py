@@ -1,7 +1,8 @@
 """`clipsonic ingest`: raw videos to a corpus of shards.
 
-Guarantee: exit 0 when every listed file is ingested or refused with its reason; the same command goes on with what an
-interrupted one has begun.
+Guarantee: exit 0 when every listed file is ingested or refused with its reason, 1 where this machine could not read
+some of them (the corpus is whole without them); the same command tries these again, takes in what has come or changed
+since, and goes on with what an interrupted one has begun.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from clipsonic.options import command_parser
 
 if TYPE_CHECKING:
     from clipsonic.ingest.lists import Entry
+    from clipsonic.ingest.remarks import Remarks
 
 _EPILOG = """examples:
   clipsonic ingest my_videos --out corpus
   clipsonic ingest clips.csv talks/ trailer.mkv --out corpus --seconds 5.12 --clip ViT-L-14:openai
 
-The same command again goes on where the last one stopped. Bad files never stop it: corpus/refused.jsonl lists them
-with reasons, and clipsonic inspect corpus shows what is there.
+The same command again goes on where the last one stopped, and takes in files that have come or changed since. Bad
+files never stop it: corpus/refused.jsonl lists them with reasons, and clipsonic inspect corpus shows what is there.
 """
 
 _DEFAULTS: dict[str, Any] = {
@@ -107,6 +109,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from clipsonic.errors import SpecError, UsageError
     from clipsonic.ingest.conclude import MISSING_NAME, REFUSED_NAME
     from clipsonic.ingest.recipe import load_recipe
+    from clipsonic.ingest.remarks import Remarks, comments_in_words, passed_over_in_words
     from clipsonic.ingest.report import length_in_words
     from clipsonic.ingest.run import IngestOptions, ingest
     from clipsonic.specs import CorpusSpec
@@ -118,9 +121,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         spec = CorpusSpec(chosen.pop("sample_rate_hz"), seconds, min(chosen.pop("min_seconds"), seconds))
     except SpecError as error:
         raise UsageError(str(error)) from None
-    entries = _listed(args)
-    clip = chosen.pop("clip")
-    result = ingest(args.sources, args.out, IngestOptions(spec=spec, **chosen), clip=clip, entries=entries)
+    remarks = Remarks()
+    entries = _listed(args, remarks)
+    clip, options = chosen.pop("clip"), IngestOptions(spec=spec, **chosen)
+    result = ingest(args.sources, args.out, options, clip=clip, entries=entries, remarks=remarks)
 
     listed, refused, reasons = result.listed, result.num_refused, result.reasons
     message = (
@@ -132,9 +136,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         message += f"\nrefused: {words} (see {args.out}/{REFUSED_NAME})"
     if result.num_missing:
         message += f"\nmissing: {result.num_missing} of {len(entries or ())} listed (see {args.out}/{MISSING_NAME})"
+    if result.num_open:
+        message += (
+            f"\nnot read: {result.num_open} sources, by this machine's trouble and not their own (reason trouble); "
+            "the same command tries them again"
+        )
+    if result.num_changed:
+        message += f"\nread again: {result.num_changed} sources that have changed since they were ingested"
+    for words in (passed_over_in_words(result.passed_over), comments_in_words(result.num_comments)):
+        message += f"\n{words}" if words else ""
     return {
         "message": message,
+        "exit_code": 1 if result.num_open else 0,
         "missing": result.num_missing,
+        "not_read": result.num_open,
+        "changed": result.num_changed,
+        "passed_over": result.passed_over,
+        "comments": result.num_comments,
         "corpus": str(args.out),
         "listed": listed,
         "ingested": listed - refused,
@@ -147,7 +165,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _listed(args: argparse.Namespace) -> list[Entry] | None:
+def _listed(args: argparse.Namespace, remarks: Remarks) -> list[Entry] | None:
     """The entries of the publisher's list; None where the recipe reads none."""
     from clipsonic.errors import UsageError
     from clipsonic.ingest.lists import read_list
@@ -161,4 +179,4 @@ def _listed(args: argparse.Namespace) -> list[Entry] | None:
         if args.split:
             raise UsageError(f"--split {args.split} is of a list: give --recipe and --list")
         return None
-    return read_list(Path(args.list), layout, args.split)
+    return read_list(Path(args.list), layout, args.split, remarks)

@@ -10,17 +10,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
 from clipsonic import remote
 from clipsonic.errors import UsageError
+from clipsonic.locks import held
 from clipsonic.names import is_plain_name
+from clipsonic.shards.corpus import default_cache_dir
 from clipsonic.shards.writer import INDEX_NAME
 
 STATE_FOLDER = "ingest"
 """Below the corpus: its plan, and the state of each unit."""
+LOCK_NAME = "lock"
 PLAN_NAME = "plan.json"
 
 
@@ -42,6 +46,19 @@ class Destination(Protocol):
     def publish(self, name: str, *, keep: bool = False) -> None:
         """The file of this name is whole: bring it to where it belongs; `keep` leaves it in the folder too."""
 
+    def withdraw(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+    def shards(self) -> list[str]:
+        """Names of all shards there (of a bucket, when the run began)."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Inside, no other run writes to this corpus.
+
+        Raises:
+            ClipsonicError: one does.
+        """
+
 
 class FolderDestination:
     """A folder of this machine: where files are written they stay."""
@@ -56,10 +73,22 @@ class FolderDestination:
 
     def holds_shards(self) -> bool:
         """As it is now."""
-        return (self.folder / INDEX_NAME).exists() or next(self.folder.glob("shard-*.tar"), None) is not None
+        return (self.folder / INDEX_NAME).exists() or bool(self.shards())
 
     def publish(self, name: str, *, keep: bool = False) -> None:
         """Nothing is left to do."""
+
+    def withdraw(self, name: str) -> None:
+        """Unlink it."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def shards(self) -> list[str]:
+        """As they are now."""
+        return [path.name for path in self.folder.glob("shard-*.tar")]
+
+    def held(self) -> AbstractContextManager[None]:
+        """By a lock on a file of the folder's state."""
+        return held(self.folder / STATE_FOLDER / LOCK_NAME, f"--out {self.name}")
 
 
 class BucketDestination:
@@ -97,6 +126,25 @@ class BucketDestination:
         remote.put(self.folder / name, f"{self.url}/{name}")
         if not keep:
             (self.folder / name).unlink()
+
+    def withdraw(self, name: str) -> None:
+        """Remove it from the store, and here."""
+        (self.folder / name).unlink(missing_ok=True)
+        if name in self._sizes:
+            remote.remove(f"{self.url}/{name}")
+
+    def shards(self) -> list[str]:
+        """As the store listed them when the run began."""
+        return [name for name in self._sizes if name.startswith("shard-") and name.endswith(".tar")]
+
+    def held(self) -> AbstractContextManager[None]:
+        """By a lock of this user on this machine: a store has none; the same command writes the same bytes anyway."""
+        folder = default_cache_dir().parent / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            return nullcontext()
+        return held(folder / blake2b(self.url.encode(), digest_size=16).hexdigest(), f"--out {self.name}")
 
 
 def _is_state(name: str) -> bool:

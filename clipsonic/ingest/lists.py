@@ -1,7 +1,8 @@
 """Publishers' lists of videos (VGGSound, AudioSet, MUSIC): which seconds of which ids, beside the videos one has.
 
 Guarantee: the list is the user's file, read by position as its recipe says; a listed video that is not there is counted
-and named, never fatal; every interval is taken once, in the order of the list. Price: one walk of the folders.
+and named, a line that cannot be used is refused by itself, neither is fatal; every interval is taken once, in the order
+of the list. Price: one walk of the folders.
 
 A video is found by its file's name: ID, ID_START, ID_START_END (seconds, or milliseconds as downloaders of AudioSet
 write them), or `Title [ID]`. A name with a start is of a piece that was cut out already and is taken whole.
@@ -9,9 +10,7 @@ write them), or `Title [ID]`. A name with a start is of a piece that was cut out
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
 import re
@@ -21,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
+from clipsonic.ingest.manifests import bad_row, cells_of_csv, in_whole_characters, seconds_of, text_of
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable
+from clipsonic.ingest.remarks import Remarks
 from clipsonic.ingest.segments import Job
 from clipsonic.ingest.sources import Line, RootNames, jobs_of, lines_of_folder
 
@@ -48,6 +50,11 @@ class ListFormat:
             raise UsageError(f"list kind {self.kind!r} is unknown: choose one of {', '.join(KINDS)}")
         if strange := sorted(set(self.columns) - set(COLUMNS)):
             raise UsageError(f"list columns {', '.join(strange)} are unknown: choose of {', '.join(COLUMNS)}")
+        named = [name for name in self.columns if name != "ignored"]
+        if "id" not in named or len(set(named)) < len(named):
+            raise UsageError(f"list columns {', '.join(self.columns)}: give id, and no name but ignored twice")
+        if not 0.0 < self.seconds < math.inf:
+            raise UsageError(f"list seconds {self.seconds:g}: give a length above 0")
 
 
 @dataclass(frozen=True)
@@ -65,18 +72,24 @@ class Entry:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def read_list(path: Path, layout: ListFormat, split: str | None = None) -> list[Entry]:
-    """The entries of a list, of this split only if one is given.
+def read_list(path: Path, layout: ListFormat, split: str | None = None, remarks: Remarks | None = None) -> list[Entry]:
+    """The entries of a list, of this split only if one is given; `remarks` is told which lines cannot be used.
 
     Raises:
-        UsageError: the file cannot be read so, or has no entry of this split.
+        UsageError: the file cannot be read so, not one line can be used, or there is no entry of this split.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--list {path} cannot be read as UTF-8 text: {error}") from None
-    reader = _entries_of_csv if layout.kind == "csv" else _entries_of_json
-    entries = list(reader(text, path, layout))
+    text, remarks = text_of(path, f"--list {path}"), remarks or Remarks()
+    reader = _entries_of_csv(text, layout, remarks) if layout.kind == "csv" else _entries_of_json(text, path)
+    entries, refused = [], []
+    for where, entry in reader:
+        if isinstance(entry, RefusedError):
+            refused.append((where, entry.detail))
+        else:
+            entries.append(entry)
+    if refused and not entries:
+        raise UsageError(f"--list {path}, {refused[0][0]}: {refused[0][1]}")
+    for where, words in refused:
+        remarks.refuse(f"{printable(path.name)}, {where}", RefusalReason.BAD_ROW, words)
     if split is not None:
         splits = sorted({entry.split for entry in entries if entry.split is not None})
         entries = [entry for entry in entries if entry.split == split]
@@ -87,17 +100,19 @@ def read_list(path: Path, layout: ListFormat, split: str | None = None) -> list[
     return list(dict.fromkeys(entries))
 
 
-def jobs_of_list(folders: Sequence[str | Path], entries: Sequence[Entry]) -> tuple[list[Job], list[Entry]]:
+def jobs_of_list(
+    folders: Sequence[str | Path], entries: Sequence[Entry], remarks: Remarks | None = None
+) -> tuple[list[Job], list[Entry]]:
     """What of the list is in these folders, as jobs in the list's order, and what is not.
 
     Raises:
         UsageError: a source is no folder, or nothing of the list is there.
     """
-    names, lines = RootNames(), dict[str, Line]()
+    names, lines, remarks = RootNames(), dict[str, Line](), remarks or Remarks()
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise UsageError(f"source {str(folder)!r} is no folder: with --list, give folders of videos")
-        for line in lines_of_folder(folder, names):
+        for line in lines_of_folder(folder, names, remarks):
             lines.setdefault(_name_in_lists(line), line)
     found = [_found(entry, lines) for entry in entries]
     missing = [entry for entry, line in zip(entries, found, strict=True) if line is None]
@@ -142,37 +157,46 @@ def _names_of_piece(entry: Entry) -> Iterator[str]:
         yield f"{entry.id}_{first:0>6}"
 
 
-def _entries_of_csv(text: str, path: Path, layout: ListFormat) -> Iterator[Entry]:
-    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
-    for row in reader:
-        if not row or not row[0].strip() or row[0].lstrip().startswith("#"):
-            continue
-        where = f"--list {path}, line {reader.line_num}"
-        if len(row) != len(layout.columns):
-            wanted = ", ".join(layout.columns)
-            raise UsageError(f"{where}: {len(row)} columns, the recipe is for {len(layout.columns)}: {wanted}")
-        cells = {name: cell.strip() for name, cell in zip(layout.columns, row, strict=True)}
-        start_s, end_s = (_seconds(cells.get(name), f"{where}: {name}") for name in ("start_s", "end_s"))
-        if start_s is not None and end_s is None:
-            end_s = start_s + layout.seconds
-        yield Entry(cells["id"], start_s, end_s, cells.get("caption") or None, cells.get("split") or None)
+def _entries_of_csv(text: str, layout: ListFormat, remarks: Remarks) -> Iterator[tuple[str, Entry | RefusedError]]:
+    """(which line, what it lists or why it cannot be used)."""
+    for number, cells in cells_of_csv(text):
+        if not isinstance(cells, RefusedError) and cells[0].startswith("#"):
+            remarks.comments += 1
+        else:
+            yield f"line {number}", cells if isinstance(cells, RefusedError) else _entry_of(cells, layout)
 
 
-def _entries_of_json(text: str, path: Path, layout: ListFormat) -> Iterator[Entry]:
+def _entry_of(row: Sequence[str], layout: ListFormat) -> Entry | RefusedError:
+    if len(row) != len(layout.columns):
+        wanted = ", ".join(layout.columns)
+        return bad_row(f"{len(row)} columns, the recipe is for {len(layout.columns)}: {wanted}")
+    cells = {name: in_whole_characters(cell.strip()) for name, cell in zip(layout.columns, row, strict=True)}
+    if not cells["id"]:
+        return bad_row("it has no id")
+    hint = " (is this the list that the recipe is for?)"
     try:
-        for label, ids in json.loads(text)["videos"].items():
-            yield from (Entry(str(one), caption=label.replace("_", " ")) for one in ids)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        start_s, end_s = (seconds_of(cells.get(name), name, hint) for name in ("start_s", "end_s"))
+    except RefusedError as refused:
+        return refused
+    if start_s is not None and end_s is None:
+        end_s = start_s + layout.seconds
+    if end_s is not None and end_s <= (start_s or 0.0):
+        return bad_row(f"end_s {end_s:g} must be above start_s {start_s or 0.0:g}")
+    return Entry(cells["id"], start_s, end_s, cells.get("caption") or None, cells.get("split") or None)
+
+
+def _entries_of_json(text: str, path: Path) -> Iterator[tuple[str, Entry | RefusedError]]:
+    """(which label and place, what it lists or why it cannot be used)."""
+    try:
+        labels = json.loads(text)["videos"].items()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(f'--list {path} is not {{"videos": {{label: [ids]}}}} ({error!r}): give that file') from None
-
-
-def _seconds(cell: str | None, where: str) -> float | None:
-    if cell is None:
-        return None
-    try:
-        seconds = float(cell)
-    except ValueError:
-        seconds = math.nan
-    if not 0.0 <= seconds < math.inf:
-        raise UsageError(f"{where} is {cell!r}: give seconds, 0 or more (is this the list that the recipe is for?)")
-    return seconds
+    for label, ids in labels:
+        where, caption = f"label {printable(label)!r}", in_whole_characters(label.replace("_", " "))
+        if not isinstance(ids, list):
+            yield where, bad_row(f"{ids!r} is no list of ids")
+            continue
+        for place, one in enumerate(ids):
+            is_id = isinstance(one, str) and one.strip()
+            entry = Entry(in_whole_characters(one), caption=caption) if is_id else bad_row(f"{one!r} is no id")
+            yield f"{where}, place {place + 1}", entry

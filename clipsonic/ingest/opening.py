@@ -1,27 +1,33 @@
 """Opening a media file: local, of a known container, with FFmpeg's errors told apart and put into its own words.
 
 Guarantee: opens nothing but the file it is given (no URL, no playlist that names other files); what cannot be opened
-is refused as `not_media`, or as `decode_error` where its first bytes announce media. Everybody who opens a file sees
-the same streams and chooses the same ones: picture and sound of one programme, each with a decoder if any has one.
+is refused as `not_media`, or as `decode_error` where its first bytes announce media. What the disk does not give is
+told apart from what the file does not hold: it is `trouble`, and never taken for the end of the file. Everybody who
+opens a file sees the same streams and chooses the same ones: picture and sound of one programme, each with a decoder if
+any has one.
 Price: about 1 ms; where a stream is missing or its format unknown after FFmpeg's first look (5 MB or a few seconds), a
-second one at 64 MB or two minutes at most: measured 0.25 s and 64 MB of memory.
+second one at 64 MB or two minutes at most: measured 0.25 s and 64 MB of memory; of a file that is refused, one more
+look at its first and last 16 MB.
 Not told apart: a programme of sound alone, in a transport stream where the programme of the picture has none.
 """
 
 from __future__ import annotations
 
 import errno
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import av
 import av.error
 import av.stream
 from av.container import InputContainer
 
+from clipsonic.files import is_trouble
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 
 _FORMATS = (
@@ -41,7 +47,11 @@ _MAGIC = (
 )
 _Stream = TypeVar("_Stream", av.VideoStream, av.AudioStream)
 FFMPEG_ERRORS = (OSError, ValueError, av.error.FFmpegError)
-"""What PyAV raises for a damaged file; a failed allocation too, see `raise_if_out_of_memory`."""
+"""What PyAV raises for a damaged file; for a failed allocation and a failing disk too, see `raise_if_out_of_memory`."""
+_AMBIGUOUS = (errno.EIO, errno.EPERM, errno.ENOSPC, errno.EBUSY, errno.ENODEV)
+"""FFmpeg's demuxers say these of damaged files too: the system itself is asked."""
+_HEADER_BYTES = 2**24
+_PATIENCE_S = 20.0
 
 _SQUARE_PIXEL = 0.02  # encoders that round sizes to even numbers call pixels 1792:1791: such pictures stay as they are
 _MOST_ASPECT = 4.0
@@ -88,6 +98,7 @@ def _opened(path: str | Path, options: dict[str, str]) -> InputContainer:
         return av.open(str(Path(path).absolute()), container_options=options, metadata_errors="replace")
     except FFMPEG_ERRORS as error:
         raise_if_out_of_memory(error)
+        raise_if_unreadable(path)
         is_media = isinstance(error, OSError) or _announces_media(Path(path))
         raise RefusedError(
             RefusalReason.DECODE_ERROR if is_media else RefusalReason.NOT_MEDIA, words_of(error)
@@ -111,9 +122,52 @@ def words_of(error: BaseException) -> str:
 
 
 def raise_if_out_of_memory(error: BaseException) -> None:
-    """FFmpeg reports a failed allocation as an error like others; it must not be skipped like others."""
-    if getattr(error, "errno", None) == errno.ENOMEM:
+    """FFmpeg reports a failed allocation or a failing disk as errors like others; they must not be skipped like others.
+
+    Raises:
+        MemoryError: an allocation failed.
+        RefusedError: trouble, the system does not give what the file holds.
+    """
+    number, path = getattr(error, "errno", None), getattr(error, "filename", None)
+    if number == errno.ENOMEM:
         raise MemoryError(words_of(error)) from None
+    if not is_trouble(error):
+        return
+    if number not in _AMBIGUOUS or (path and _trouble_of(path, whole=True) is not None):
+        raise RefusedError(RefusalReason.TROUBLE, words_of(error)) from None
+
+
+def raise_if_unreadable(path: str | Path) -> None:
+    """FFmpeg takes a header that the disk does not give for one that is damaged: ask the system itself.
+
+    Raises:
+        RefusedError: trouble, it cannot be read where headers are.
+    """
+    if (trouble := _trouble_of(path, whole=False)) is not None:
+        raise RefusedError(RefusalReason.TROUBLE, words_of(trouble)) from None
+
+
+def _trouble_of(path: str | Path, whole: bool) -> OSError | None:
+    """What the system says when the file is read (or its first and last bytes); None where it is readable, or gone."""
+    try:
+        facts = Path(path).stat()
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        with Path(path).open("rb", buffering=0) as file:
+            _read_on(file, facts.st_size if whole else _HEADER_BYTES)
+            if not whole and facts.st_size > _HEADER_BYTES:
+                file.seek(max(_HEADER_BYTES, facts.st_size - _HEADER_BYTES))
+                _read_on(file, _HEADER_BYTES)
+    except OSError as error:
+        return error if is_trouble(error) else None
+    return None
+
+
+def _read_on(file: IO[bytes], num_bytes: int) -> None:
+    """So many bytes or to the end, as far as there is patience for."""
+    until_s, left = time.monotonic() + _PATIENCE_S, num_bytes
+    while left > 0 and time.monotonic() < until_s and (block := file.read(min(left, 2**20))):
+        left -= len(block)
 
 
 def video_stream(container: InputContainer) -> av.VideoStream | None:

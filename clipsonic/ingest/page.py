@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clipsonic.ingest.quarantine import MEANING, RefusalReason
+from clipsonic.ingest.remarks import comments_in_words, passed_over_in_words
 from clipsonic.ingest.report import CorpusReport, Histogram
 from clipsonic.shards.corpus import Corpus, open_corpus
 from clipsonic.shards.record import Record, encode_record
@@ -35,6 +36,7 @@ def html_page(where: str | Path | Corpus, report: CorpusReport) -> str:
     )
     shown = [_card(record) for record in _spread(open_corpus(where), report.records, NUM_SHOWN)]
     meaning = {str(reason): MEANING[reason] for reason in RefusalReason}
+    said = (passed_over_in_words(report.passed_over), comments_in_words(report.comments))
     return environment.get_template(_TEMPLATE).render(
         report=report,
         refused=[
@@ -45,6 +47,7 @@ def html_page(where: str | Path | Corpus, report: CorpusReport) -> str:
             ("Loudness", "dB of full scale", _bars(report.loudness)),
             ("Length", "seconds", _bars(report.lengths)),
         ],
+        remarks=[words for words in said if words],
         cards=shown,
         chart=(CHART_WIDTH, CHART_HEIGHT),
     )

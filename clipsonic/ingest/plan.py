@@ -1,8 +1,10 @@
 """The plan of an ingest: which jobs go into which shard, decided before anything is decoded, and kept in the corpus.
 
 Guarantee: a corpus is a function of its plan, so a run that was killed goes on where it stood and ends with the bytes
-of an unbroken one. A rerun with other options or other sources is refused; sources that have grown are appended.
-Price: the list of sources stands once more in `CORPUS/ingest/plan.json`.
+of an unbroken one. A rerun with other options or other sources is refused; sources that have grown are appended. A unit
+with a file that is another now, or that this machine could not read then, is built again as a whole: the corpus is
+that of the files as they are now.
+Price: the list of sources stands once more in `CORPUS/ingest/plan.json`; of one changed file, its unit's time.
 
     CORPUS/ingest/plan.json          options and, in order, the units: lists of what they read
     CORPUS/ingest/unit-000000.json   written when a unit's shards are there whole: its shards, outcomes and facts
@@ -16,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipsonic.errors import CorpusError, UsageError
+from clipsonic.errors import ClipsonicError, CorpusError, UsageError
 from clipsonic.files import TEMPORARY_SUFFIX, write_whole
 from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination
+from clipsonic.ingest.quarantine import Outcome
 from clipsonic.ingest.segments import Job
+from clipsonic.ingest.stamps import has_changed
 from clipsonic.names import is_plain_name
+from clipsonic.shards.writer import INDEX_NAME
 
 _FORMAT_VERSION = 1
 
@@ -45,17 +50,26 @@ class Plan:
         jobs: all that is listed now.
         options: everything that decides a byte of the corpus, as plain JSON values.
         unit_files: jobs in one unit.
+        unlisted: folders and archives that could not be listed.
 
     Raises:
         UsageError: the folder holds a corpus of other options or other sources, or something that is no corpus.
         CorpusError: the stored plan is damaged.
+        ClipsonicError: files of the corpus lie in what could not be listed.
     """
 
-    def __init__(self, destination: Destination, jobs: Sequence[Job], options: dict[str, Any], unit_files: int) -> None:
-        self.folder, self._size_of = destination.folder, destination.size_of
+    def __init__(
+        self,
+        destination: Destination,
+        jobs: Sequence[Job],
+        options: dict[str, Any],
+        unit_files: int,
+        unlisted: Sequence[Outcome] = (),
+    ) -> None:
+        self.folder, self._destination = destination.folder, destination
         options = {"format": _FORMAT_VERSION, "unit_files": unit_files, **options}
         stored = _load(destination)
-        names = [] if stored is None else _check(destination.name, stored, options, jobs)
+        names = [] if stored is None else _check(destination.name, stored, options, jobs, unlisted)
         by_name = {_name_of(job): job for job in jobs}
         units = [[by_name[name] for name in unit] for unit in names]
         known = {name for unit in names for name in unit}
@@ -77,7 +91,20 @@ class Plan:
                 return None
         except (ValueError, KeyError, TypeError):
             return None  # damaged: the unit is built again
-        return result if all(self._size_of(name) == size for name, size in sizes.items()) else None
+        return result if all(self._destination.size_of(name) == size for name, size in sizes.items()) else None
+
+    def stale(self, unit: Unit, result: dict[str, Any]) -> tuple[list[Job], list[Job]]:
+        """Of a unit that is done: the jobs whose files are others now, and those that this machine could not read."""
+        stamps = result.get("stamps") or [job.stamp for job in unit.jobs]  # of a corpus begun before there were any
+        changed = [job for job, stamp in zip(unit.jobs, stamps, strict=True) if has_changed(job, stamp)]
+        again = [job for job, values in zip(unit.jobs, result["outcomes"], strict=True) if Outcome(**values).is_open]
+        return changed, again
+
+    def forget(self, units: Sequence[Unit]) -> None:
+        """Build these units again: the index, which says that a corpus is complete, goes, and so do their states."""
+        self._destination.withdraw(INDEX_NAME)
+        for unit in units:
+            self._destination.withdraw(self._result_path(unit).relative_to(self.folder).as_posix())
 
     def results(self) -> Iterator[dict[str, Any]]:
         """The stored results of all units, in order, one at a time; all are done."""
@@ -129,7 +156,9 @@ def _load(destination: Destination) -> dict[str, Any] | None:
         raise CorpusError(f"{path} is damaged ({error}): ingest into a new folder") from None
 
 
-def _check(name: str, stored: dict[str, Any], options: dict[str, Any], jobs: Sequence[Job]) -> list[list[str]]:
+def _check(
+    name: str, stored: dict[str, Any], options: dict[str, Any], jobs: Sequence[Job], unlisted: Sequence[Outcome]
+) -> list[list[str]]:
     """The stored units, after it is sure that these options and sources may go on with them."""
     if stored["options"] != options:
         then = stored["options"]
@@ -139,6 +168,12 @@ def _check(name: str, stored: dict[str, Any], options: dict[str, Any], jobs: Seq
     listed = {_name_of(job) for job in jobs}
     units: list[list[str]] = stored["units"]
     missing = [name for unit in units for name in unit if name not in listed]
+    for outcome in unlisted if missing else ():
+        if lost := sum(source.startswith(outcome.source) for source in missing):
+            raise ClipsonicError(
+                f"--out {name} has {lost} files of {outcome.source}, but {outcome.detail}: nothing was changed; give "
+                "the same command when it can be listed"
+            )
     if missing:
         raise UsageError(
             f"--out {name} was begun from other sources ({len(missing)} of its files are not listed now, "

@@ -29,7 +29,7 @@ _KILLED = "killed"
 """Within the pool, a process's end by a SIGKILL or SIGTERM of others; never seen outside."""
 _MAX_WAITING_BYTES = 64 * 2**20
 _JOBS_AHEAD = 4  # per process: how far a quick file may overtake a slow one
-_MOST_KILLS = 3  # of the process of one file, by others: then it is the file's fault
+_MOST_KILLS = 3  # of the process of one file, by others: then this run gives it up, and the next tries again
 _TICK_S = 0.5
 _START_S = 120.0
 
@@ -135,7 +135,7 @@ class _Waiting:
             if self._num_kills < _MOST_KILLS:
                 self.is_free = True
                 return
-            event = _refused(RefusalReason.CRASHED, f"the decoder's process was killed {self._num_kills} times")
+            event = _refused(RefusalReason.TROUBLE, f"the decoder's process was killed {self._num_kills} times")
         if event[0] == "segment":
             start_s = event[1].facts["start_s"]
             if start_s <= self._given_s:

@@ -1,17 +1,20 @@
 """Why a file was not ingested: a closed list of reasons, and the exception that carries one out of the decoder.
 
-Guarantee: every listed file ends as an Outcome, with records or with a reason, so listed = ingested + refused.
+Guarantee: every listed file ends as an Outcome, with records or with a reason, so listed = ingested + refused. What is
+this machine's trouble and not the file's has a reason of its own, and the same command tries such files again.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from clipsonic.errors import ClipsonicError
+from clipsonic.files import is_trouble
 
 _MAX_DETAIL = 300
 
@@ -29,6 +32,8 @@ class RefusalReason(StrEnum):
     NOT_MEDIA = "not_media"
     CRASHED = "crashed"
     UNSAFE_NAME = "unsafe_name"
+    BAD_ROW = "bad_row"
+    TROUBLE = "trouble"
 
 
 MEANING = {
@@ -42,6 +47,8 @@ MEANING = {
     RefusalReason.NOT_MEDIA: "no media file, whatever its name says",
     RefusalReason.CRASHED: "ended the decoder's process",
     RefusalReason.UNSAFE_NAME: "its name in the archive leads out of a folder, or is an address",
+    RefusalReason.BAD_ROW: "a line of a manifest or list that cannot be used",
+    RefusalReason.TROUBLE: "this machine could not read it (a disk, permission, too many open files): run it again",
 }
 """What each reason says to a person."""
 
@@ -55,16 +62,7 @@ class RefusedError(ClipsonicError):
 
     def __init__(self, reason: RefusalReason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.reason, self.detail = reason, printable(detail)
-
-    @classmethod
-    def of(cls, error: Exception) -> RefusedError:
-        """What a file has provoked in its decoder, as a refusal of the file."""
-        if isinstance(error, cls):
-            return error
-        if isinstance(error, MemoryError):
-            return cls(RefusalReason.MEMORY, str(error) or "an allocation failed")
-        return cls(RefusalReason.DECODE_ERROR, f"{type(error).__name__}: {error}")
+        self.reason, self.detail = reason, one_line(detail)
 
     def head(self) -> dict[str, str]:
         """As the head of a message."""
@@ -83,10 +81,31 @@ class RefusedError(ClipsonicError):
         return cls(RefusalReason(reason), detail)
 
 
-def printable(text: str) -> str:
+def one_line(text: str) -> str:
     """The first 300 letters in one line, what no terminal and no file should get as escapes."""
-    line = " ".join(text.split())[:_MAX_DETAIL]
+    line = " ".join(printable(text).split())[:_MAX_DETAIL]
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
+def refusal_of(error: Exception) -> RefusedError:
+    """What any error that a file provokes says of it: trouble of this machine, memory, or the file's own fault."""
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return RefusedError(RefusalReason.MEMORY, str(error) or "an allocation failed")
+    words = getattr(error, "strerror", None) or str(error)  # strerror: without the paths of this machine
+    if is_trouble(error):
+        return RefusedError(RefusalReason.TROUBLE, words)
+    return RefusedError(RefusalReason.DECODE_ERROR, f"{type(error).__name__}: {words}")
+
+
+def printable(text: str) -> str:
+    """The same text, where it is one; halves of characters and bytes of names that are no UTF-8 become escapes."""
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        data = text.encode("utf-8", "backslashreplace")
+    return data.decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -112,6 +131,11 @@ class Outcome:
     def refused(self) -> bool:
         """Whether nothing of it is in the corpus."""
         return self.records == 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was this machine's trouble, so that the same command tries it again."""
+        return self.reason == RefusalReason.TROUBLE
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, unset ones left out."""

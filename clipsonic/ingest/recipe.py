@@ -13,6 +13,7 @@ import yaml
 
 from clipsonic.errors import UsageError
 from clipsonic.ingest.lists import ListFormat
+from clipsonic.ingest.manifests import text_of
 from clipsonic.resources import bundled_root
 
 OPTION_KINDS: dict[str, tuple[type, ...]] = {
@@ -46,7 +47,8 @@ def load_recipe(name: str | Path) -> dict[str, Any]:
     path, values = _read(name)
     options = values.get("options") or {}
     if not isinstance(options, dict) or set(options) - set(OPTION_KINDS):
-        unknown = ", ".join(sorted(set(options) - set(OPTION_KINDS))) if isinstance(options, dict) else repr(options)
+        strange = set(options) - set(OPTION_KINDS) if isinstance(options, dict) else [options]
+        unknown = ", ".join(sorted(map(str, strange)))
         raise UsageError(f"recipe {path} has unknown options {unknown}: known are {', '.join(OPTION_KINDS)}")
     for key, value in options.items():
         kinds = OPTION_KINDS[key]
@@ -67,14 +69,19 @@ def load_list_format(name: str | Path) -> ListFormat | None:
     given = values["list"]
     if not isinstance(given, dict) or set(given) - {"kind", "columns", "seconds"}:
         raise UsageError(f"recipe {path}: list must hold the keys kind, columns and seconds, nothing else")
-    return ListFormat(**{**given, "columns": tuple(given.get("columns", ("id",)))})
+    columns, seconds = given.get("columns", ["id"]), given.get("seconds", 10.0)
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise UsageError(f"recipe {path}: list columns is {columns!r}, it must be a list of names")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise UsageError(f"recipe {path}: list seconds is {seconds!r}, it must be of type float")
+    return ListFormat(str(given.get("kind", "csv")), tuple(columns), seconds)
 
 
 def _read(name: str | Path) -> tuple[Path, dict[str, Any]]:
     path = _find(name)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.safe_load(text_of(path, f"recipe {path}"))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise UsageError(f"recipe {path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict) or set(values) - {"description", "options", "list"}:
         raise UsageError(f"recipe {path} must hold the keys description, options and list, nothing else")

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from clipsonic.errors import CorpusError, UsageError
 from clipsonic.files import TEMPORARY_SUFFIX, write_json
 from clipsonic.ingest.batches import Embedder, PictureBatches
+from clipsonic.locks import held
 from clipsonic.shards.merge import LISTS
 from clipsonic.shards.record import encode_facts, encode_npy, pictures_of
 from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, ShardWriter, each_facts, read_files, write_facts
@@ -45,12 +46,17 @@ def reembed(corpus: str | Path, out: str | Path, embedder: Embedder, clip: str, 
     Raises:
         CorpusError: `corpus` is no finished corpus, or its records hold no such pictures.
         UsageError: `out` is a finished corpus, or one begun with another CLIP or from other shards.
+        ClipsonicError: another run is writing to it.
     """
     source, target = Path(corpus), Path(out)
     index = CorpusIndex.load(source)
     if (target / INDEX_NAME).exists() or target.is_file():
         raise UsageError(f"--out {target} holds a corpus already: give a new folder")
-    (target / FOLDER).mkdir(parents=True, exist_ok=True)
+    with held(target / FOLDER / "lock", f"--out {target}"):
+        return _reembed(source, target, index, embedder, clip, thumbnails)
+
+
+def _reembed(source: Path, target: Path, index: CorpusIndex, embedder: Embedder, clip: str, thumbnails: bool) -> int:
     for half in target.glob(f".*{TEMPORARY_SUFFIX}"):
         half.unlink()
     shards, embedded = [], 0

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from clipsonic.ingest.conclude import each_outcome
+from clipsonic.ingest.conclude import each_outcome, listing_of
 from clipsonic.ingest.quarantine import Outcome, most_frequent_first
+from clipsonic.ingest.remarks import comments_in_words, passed_over_in_words
 from clipsonic.shards.corpus import Corpus, open_corpus
 from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.selection import is_silent
@@ -45,6 +46,9 @@ class CorpusReport:
         corpus, clip, fingerprint, sample_rate_hz, seconds, min_seconds: what it is.
         records, shards, num_bytes, hours: how much it is.
         listed, ingested, cut_short: of its sources; those cut short ended early but gave records.
+        not_read: of its sources, those that this machine could not read; the same ingest tries them again.
+        passed_over: suffix -> files of the listed folders that are no media files by their names.
+        comments: lines of manifests and lists that were taken as comments.
         reasons: reason -> refused sources; examples: reason -> some of them, with the decoder's words.
         silent, still, black, clipped, padded, faintly_mixed: shares of records: without sound that teaches anything
             (what training leaves out by default); nothing moves between kept pictures; all kept pictures black; more
@@ -69,6 +73,9 @@ class CorpusReport:
     listed: int
     ingested: int
     cut_short: int
+    not_read: int
+    passed_over: dict[str, int]
+    comments: int
     reasons: dict[str, int]
     examples: dict[str, list[dict[str, Any]]]
     silent: float
@@ -106,7 +113,7 @@ def corpus_report(where: str | Path | Corpus) -> CorpusReport:
     rows = np.fromiter((_row(item, codecs) for item in corpus.facts()), _ROW)
     levels = rows["rms_db"][~np.isnan(rows["rms_db"])]
     duplicates = near_duplicates(corpus.facts())
-    sources = _Sources()
+    sources, listing = _Sources(), listing_of(corpus.name)
     for outcome in each_outcome(corpus.name):
         sources.add(outcome)
     return CorpusReport(
@@ -123,6 +130,9 @@ def corpus_report(where: str | Path | Corpus) -> CorpusReport:
         listed=sources.listed,
         ingested=sources.listed - sources.reasons.total(),
         cut_short=sources.cut_short,
+        not_read=sources.not_read,
+        passed_over=listing.get("passed_over", {}),
+        comments=listing.get("comments", 0),
         reasons=most_frequent_first(sources.reasons),
         examples=sources.examples,
         **{name: _share(rows[name]) for name in _SHARES},
@@ -139,12 +149,13 @@ class _Sources:
     """Counts of what became of the sources, and some examples of each refusal."""
 
     def __init__(self) -> None:
-        self.listed, self.cut_short = 0, 0
+        self.listed, self.cut_short, self.not_read = 0, 0, 0
         self.reasons = Counter[str]()
         self.examples: dict[str, list[dict[str, Any]]] = {}
 
     def add(self, outcome: Outcome) -> None:
         self.listed += 1
+        self.not_read += outcome.is_open
         self.cut_short += not outcome.refused and outcome.reason is not None
         if outcome.refused:
             self.reasons[str(outcome.reason)] += 1
@@ -189,6 +200,10 @@ def report_in_words(report: CorpusReport) -> str:
     lines.append(f"sources: {report.listed} listed = {report.ingested} ingested + {report.refused} refused")
     if report.cut_short:
         lines.append(f"  {report.cut_short} of the ingested ended early, see sources.jsonl")
+    if report.not_read:
+        lines.append(f"  {report.not_read} could not be read by the machine: run the same ingest again")
+    for words in (passed_over_in_words(report.passed_over), comments_in_words(report.comments)):
+        lines += [f"  {words}"] if words else []
     for reason, count in report.reasons.items():
         lines.append(f"  {reason} {count}, for instance {report.examples[reason][0]['source']}")
         lines.append(f"    {report.examples[reason][0]['detail']}")

@@ -2,20 +2,25 @@
 
 Guarantee: listed = ingested + refused; a bad file costs itself only; the corpus depends on the sources and the options
 (and on which files hit a limit), not on the number of processes, nor on how often the run was broken and begun again.
+One run at a time writes to a corpus; the same command takes in files that have come, that have changed, and those that
+this machine could not read.
 Price: measured by the command's own progress bar, in files per second.
 
     CORPUS/index.json, facts.jsonl.gz, shard-*.tar   see clipsonic.shards.writer
     CORPUS/sources.jsonl                             every listed source: its records, or the reason of its refusal
     CORPUS/refused.jsonl                             the refused ones among them
     CORPUS/missing.jsonl                             entries of a publisher's list whose videos are not there
-    CORPUS/ingest/                                   the plan and the state of each unit, so that a rerun goes on
+    CORPUS/ingest/                                   the plan and the state of each unit, so that a rerun goes on, and
+                                                     listing.json, what was passed over
 """
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,16 +29,15 @@ from tqdm import tqdm
 
 from clipsonic.errors import UsageError
 from clipsonic.ingest.batches import BATCH_PICTURES, Embedder
-from clipsonic.ingest.conclude import MISSING_NAME, conclude, each_outcome, write_lines
+from clipsonic.ingest.conclude import MISSING_NAME, IngestResult, conclude, write_lines
 from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination, destination_of
 from clipsonic.ingest.executors import Executor, LocalExecutor, UnitTask, num_cores
 from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.lists import Entry, jobs_of_list
-from clipsonic.ingest.plan import Plan
-from clipsonic.ingest.quarantine import Outcome
-from clipsonic.ingest.segments import ReadSettings
+from clipsonic.ingest.plan import Plan, Unit
+from clipsonic.ingest.remarks import Remarks
+from clipsonic.ingest.segments import Job, ReadSettings
 from clipsonic.ingest.sources import list_jobs
-from clipsonic.shards.writer import CorpusIndex
 from clipsonic.specs import CorpusSpec
 
 EXECUTORS = ("local", "ray")
@@ -112,36 +116,6 @@ class IngestOptions:
         }
 
 
-@dataclass(frozen=True)
-class IngestResult:
-    """What a run ended with.
-
-    Args:
-        folder: the corpus.
-        index: what stands in it.
-        listed: sources in all; reasons: reason -> how many of them were refused for it, most frequent first.
-        seconds: of sound.
-        num_missing: entries of a publisher's list whose videos are not there.
-    """
-
-    folder: str | Path
-    index: CorpusIndex
-    listed: int
-    reasons: dict[str, int]
-    seconds: float
-    num_missing: int = 0
-
-    @property
-    def num_refused(self) -> int:
-        """Sources that gave nothing."""
-        return sum(self.reasons.values())
-
-    @property
-    def outcomes(self) -> list[Outcome]:
-        """What became of every source, read from the corpus."""
-        return list(each_outcome(self.folder))
-
-
 def ingest(
     sources: Sequence[str | Path],
     out: str | Path,
@@ -150,6 +124,7 @@ def ingest(
     clip: str = "tiny",
     embedder: Embedder | None = None,
     entries: Sequence[Entry] | None = None,
+    remarks: Remarks | None = None,
 ) -> IngestResult:
     """Ingest the sources into the corpus `out`, a folder or an address to write to, or go on with it.
 
@@ -157,26 +132,27 @@ def ingest(
         entries: of a publisher's list: what of the folders to take; None = everything.
         clip: name of the CLIP, see `clipsonic.clip.open_clip.load_clip`.
         embedder: a CLIP that is loaded already; `clip` is then only its name.
+        remarks: what reading the list has remarked already.
 
     Raises:
         UsageError: bad sources, or `out` was begun otherwise.
-        ClipsonicError: the CLIP cannot be loaded, or not one file could be ingested.
+        ClipsonicError: the CLIP cannot be loaded, another run writes to `out`, or not one file could be ingested.
     """
-    options = options or IngestOptions()
-    jobs, missing = (list_jobs(sources), None) if entries is None else jobs_of_list(sources, entries)
-    with destination_of(out) as destination:
+    options, remarks = options or IngestOptions(), remarks or Remarks()
+    jobs, missing = (list_jobs(sources, remarks), None) if entries is None else jobs_of_list(sources, entries, remarks)
+    with destination_of(out) as destination, ExitStack() as until_the_end:
         with _executor(options, len(jobs), clip if embedder is None else None) as executor:
             embedder = embedder or load_embedder(clip, "ingest")
             fixed = {**options.fixed(), "fingerprint": embedder.fingerprint}
-            destination.folder.mkdir(parents=True, exist_ok=True)
-            plan = Plan(destination, jobs, fixed, options.shard_files)
+            until_the_end.enter_context(destination.held())
+            plan = Plan(destination, jobs, fixed, options.shard_files, remarks.unlisted)
             plan.clear_temporaries()
             destination.publish(f"{STATE_FOLDER}/{PLAN_NAME}", keep=True)
-            _build(plan, executor, embedder, options, destination)
+            num_changed = _build(plan, executor, embedder, options, destination)
         if missing is not None:
             write_lines(destination, MISSING_NAME, missing)
-        index, listed, reasons, seconds = conclude(destination, plan, options.spec, embedder, clip)
-    return IngestResult(out, index, listed, reasons, seconds, num_missing=len(missing or ()))
+        result = conclude(destination, plan, remarks, options.spec, embedder, clip)
+    return dataclasses.replace(result, folder=out, num_missing=len(missing or ()), num_changed=num_changed)
 
 
 def load_embedder(name: str, command: str) -> Embedder:
@@ -202,11 +178,12 @@ def _executor(options: IngestOptions, num_jobs: int, clip: str | None) -> Execut
     return RayExecutor(clip, options.ray_address)
 
 
-def _build(
-    plan: Plan, executor: Executor, embedder: Embedder, options: IngestOptions, destination: Destination
-) -> None:
-    """Build the units that are not done yet; what they end with goes to the disk and is not held."""
-    todo = [unit for unit in plan.units if plan.done(unit) is None]
+def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOptions, destination: Destination) -> int:
+    """Build the units that are not done, or not any more; what they end with goes to the disk and is not held.
+
+    Returns how many files have changed since a run before.
+    """
+    todo, num_changed = _units_to_build(plan)
     num_jobs, num_todo = (sum(len(unit.jobs) for unit in units) for units in (plan.units, todo))
     settings = ReadSettings(
         spec=options.spec,
@@ -228,6 +205,30 @@ def _build(
             counts["records"] += sum(outcome["records"] for outcome in result["outcomes"])
             counts["refused"] += sum(not outcome["records"] for outcome in result["outcomes"])
             bar.set_postfix(counts, refresh=False)
+    return num_changed
+
+
+def _units_to_build(plan: Plan) -> tuple[list[Unit], int]:
+    """The units, in order, and how many files have changed since a run before."""
+    todo, stale, changed, again = [], [], list[Job](), list[Job]()
+    for unit in plan.units:
+        result = plan.done(unit)
+        jobs = ([], []) if result is None else plan.stale(unit, result)
+        if result is None or any(jobs):
+            todo.append(unit)
+        if any(jobs):
+            stale.append(unit)
+            changed += jobs[0]
+            again += jobs[1]
+    if stale:
+        print(
+            f"clipsonic ingest: {len(changed)} files have changed since they were ingested, {len(again)} could not be "
+            f"read then, for instance {(changed + again)[0].source}: the shards of their {len(stale)} units are built "
+            "again",
+            file=sys.stderr,
+        )
+        plan.forget(stale)
+    return todo, len(changed)
 
 
 def fit_of(embedder: Any) -> Fit | None:

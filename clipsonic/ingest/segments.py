@@ -19,7 +19,7 @@ import numpy as np
 from clipsonic.ingest.archives import Part, file_of
 from clipsonic.ingest.decode import PictureReader
 from clipsonic.ingest.facts import Fit, fit_picture, kept_picture, picture_facts, sound_facts, thumbnail_of
-from clipsonic.ingest.opening import Tally
+from clipsonic.ingest.opening import Tally, raise_if_unreadable
 from clipsonic.ingest.probe import Media, probe
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.sound import SoundReader
@@ -44,6 +44,7 @@ class Job:
         start_s, end_s: the interval, None = to the file's own ends.
         caption: words about it, if the manifest had any.
         part: where it lies in `path`, if that is an archive.
+        stamp: what it looked like when it was listed, see `stamps`; None = it was not there, or nobody can tell.
     """
 
     path: str
@@ -54,6 +55,7 @@ class Job:
     end_s: float | None = None
     caption: str | None = None
     part: Part | None = None
+    stamp: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,11 @@ def read_segments(job: Job, settings: ReadSettings) -> Iterator[Segment]:
         RefusedError: it gives none (or no more): the reason says why.
     """
     with file_of(job.path, job.part, settings.max_copy_gb * 1e9) as path:
-        yield from _segments_of(path, job, settings)
+        try:
+            yield from _segments_of(path, job, settings)
+        except RefusedError:
+            raise_if_unreadable(path)
+            raise
 
 
 def _segments_of(path: str, job: Job, settings: ReadSettings) -> Iterator[Segment]:

@@ -1,14 +1,17 @@
 """What the user listed, as jobs in a fixed order: folders, single files, tars of videos, and manifests of intervals.
 
 Guarantee: the same sources give the same jobs in the same order, each once; names in the corpus are relative and begin
-with the name of the folder that was listed, so that no path of this machine gets into a corpus.
-Price: one walk of the folders; no file is opened but manifests and tars.
+with the name of the folder that was listed, so that no path of this machine gets into a corpus. What becomes no job (a
+row that cannot be used, a folder that cannot be listed, a file of another suffix) is refused or counted in `Remarks`.
+Price: one walk of the folders and a look at each file's length and time; no file is opened but manifests and tars.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
+import stat
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,19 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic import remote
-from clipsonic.errors import UsageError
+from clipsonic.errors import ClipsonicError, UsageError
+from clipsonic.files import is_trouble
 from clipsonic.ingest import archives
 from clipsonic.ingest.archives import Part
-from clipsonic.ingest.manifests import caption_of, interval_of, rows_of
+from clipsonic.ingest.manifests import Row, bad_row, caption_of, interval_of, path_of, rows_of
+from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable
+from clipsonic.ingest.remarks import HIDDEN, Remarks
 from clipsonic.ingest.segments import Job
+from clipsonic.ingest.stamps import stamp_of_file
 
-MEDIA_SUFFIXES = frozenset(
-    (
-        *(".mp4", ".m4v", ".m4a", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".divx", ".wmv", ".asf"),
-        *(".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".flv", ".f4v", ".ogv", ".mxf", ".dv", ".rm", ".rmvb"),
-        *(".mjpeg", ".mjpg", ".nut"),
-    )
-)
+_SUFFIXES = """
+.mp4 .m4v .m4a .mp4v .mpg4 .mov .qt .mqv .3gp .3gpp .3g2 .3gp2 .f4v .f4p .mj2 .mjp2 .ism .ismv .insv .lrv .lrf .360
+.mkv .mk3d .webm .avi .divx .xvid .wmv .asf .wm .dvr-ms
+.ts .mts .m2ts .m2t .tp .trp .mpg .mpeg .mpe .m2p .ps .vob .vro .evo .mod .tod
+.flv .ogv .ogm .ogx .mxf .dv .dif .rm .rmvb .rv .mjpeg .mjpg .nut
+"""
+MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
+"""What people call files of the containers that `opening` knows: of MP4's kin; Matroska, AVI, ASF; MPEG; and others."""
 MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
 
 
@@ -43,9 +51,10 @@ class Line:
     caption: str | None = None
     part: Part | None = None
     url: str | None = None
+    stamp: str | None = None
 
 
-def list_jobs(sources: Sequence[str | Path]) -> list[Job]:
+def list_jobs(sources: Sequence[str | Path], remarks: Remarks | None = None) -> list[Job]:
     """All that the sources list, in order; what is listed twice counts once.
 
     Args:
@@ -53,12 +62,17 @@ def list_jobs(sources: Sequence[str | Path]) -> list[Job]:
             files, tars of them (captions as KEY.txt), manifests (.txt: a path a line; .csv, .parquet: columns path,
             start_s, end_s, caption; .jsonl: objects with these), or addresses (s3://, gs://, hf://: all that is below;
             http(s)://: one file).
+        remarks: is told what becomes no job.
 
     Raises:
-        UsageError: a source is missing, a folder holds no media file, a manifest is malformed, nothing is listed.
+        UsageError: a source is missing, a folder holds no media file, a manifest has no row that can be used.
+        ClipsonicError: nothing could be listed.
     """
-    names = RootNames()
-    jobs = jobs_of(line for source in sources for line in _lines_of(source, names))
+    names, remarks = RootNames(), remarks or Remarks()
+    jobs = jobs_of(line for source in sources for line in _lines_of(source, names, remarks))
+    if not jobs and remarks.outcomes:
+        first = remarks.outcomes[0]
+        raise ClipsonicError(f"nothing could be listed, for instance {first.source!r}: {first.detail}")
     if not jobs:
         raise UsageError("nothing is listed: give a folder, a media file or a manifest")
     return jobs
@@ -79,7 +93,15 @@ def _job_of(line: Line) -> Job:
     interval = "" if line.start_s is None and line.end_s is None else f"\x1f{line.start_s}\x1f{line.end_s}"
     entry_id = _hash_of(line.source + interval) if interval else source_id
     path = line.url or str(line.path.absolute())
-    return Job(path, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption, line.part)
+    return Job(
+        path, line.source, source_id, entry_id, line.start_s, line.end_s, line.caption, line.part, _stamp_of(line)
+    )
+
+
+def _stamp_of(line: Line) -> str | None:
+    if line.part is not None:
+        return f"{line.part.size} {line.part.time:.0f}"
+    return stamp_of_file(line.path) if line.url is None else line.stamp
 
 
 def _hash_of(text: str) -> str:
@@ -103,116 +125,171 @@ class RootNames:
 
     def _name(self, real: str, last: str) -> str:
         if real not in self._names:
-            name = _printable(last or "root")
+            name = printable(last or "root")
             taken = set(self._names.values())
             choices = (name if number == 1 else f"{name}~{number}" for number in range(1, len(taken) + 2))
             self._names[real] = next(choice for choice in choices if choice not in taken)
         return self._names[real]
 
 
-def _lines_of(given: str | Path, names: RootNames) -> Iterator[Line]:
+def _lines_of(given: str | Path, names: RootNames, remarks: Remarks) -> Iterator[Line]:
     if isinstance(given, str) and remote.is_remote(given):
-        return _lines_of_url(given, names)
+        return _lines_of_url(given, names, remarks)
     source = Path(given)
-    if source.is_dir():
-        return lines_of_folder(source, names)
+    if _is_folder(source):
+        return lines_of_folder(source, names, remarks)
     if not os.path.lexists(source):
         raise UsageError(f"source {str(source)!r} does not exist: give a folder, a media file or a manifest")
     if source.suffix.lower() in MANIFEST_SUFFIXES:
-        return _lines_of_manifest(source, names)
-    return _lines_of_file(source, f"{names.of(source.parent)}/{_printable(source.name)}")
+        return _lines_of_manifest(source, names, remarks)
+    return _lines_of_file(source, f"{names.of(source.parent)}/{printable(source.name)}", remarks)
 
 
-def _lines_of_url(url: str, names: RootNames) -> Iterator[Line]:
+def _is_folder(path: Path) -> bool:
+    """As `Path.is_dir`, but what this machine does not let us see is an error, not absent."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        if is_trouble(error):
+            raise
+        return False
+
+
+def _lines_of_url(url: str, names: RootNames, remarks: Remarks) -> Iterator[Line]:
     """All media files and tars below an address."""
     found = remote.list_files(url)
     one_file = len(found) == 1 and found[0][0] == url
     root = names.of_url(url.rstrip("/").rpartition("/")[0] if one_file else url)
-    wanted = [(place, name) for place, name in found if one_file or _is_media(name)]
+    wanted = [item for item in found if one_file or _is_media(item[1], remarks)]
     if not wanted:
         raise UsageError(f"source {url!r} holds no media file among {len(found)}: give a folder with videos")
-    for place, name in wanted:
-        yield from _lines_of_file(Path(name), f"{root}/{_printable(name)}", place)
+    for place, name, stamp in wanted:
+        for line in _lines_of_file(Path(name), f"{root}/{printable(name)}", remarks, place):
+            yield dataclasses.replace(line, stamp=stamp)
 
 
-def _lines_of_file(path: Path, source: str, url: str | None = None) -> Iterator[Line]:
-    """The file itself or, of a tar, its videos; a tar that cannot be read stands for itself and is refused later."""
+def _lines_of_file(path: Path, source: str, remarks: Remarks, url: str | None = None) -> Iterator[Line]:
+    """The file itself or, of a tar, its videos; a tar that is damaged stands for itself and is refused later."""
     if path.suffix.lower() == archives.SUFFIX:
         try:
-            for part, caption in archives.members_of(url or path, MEDIA_SUFFIXES):
-                yield Line(path, f"{source}/{_printable(part.name)}", caption=caption, part=part, url=url)
+            for part, caption in archives.members_of(url or path, MEDIA_SUFFIXES, remarks.pass_over):
+                yield Line(path, f"{source}/{printable(part.name)}", caption=caption, part=part, url=url)
             return
-        except (tarfile.TarError, OSError):
+        except tarfile.TarError:
             pass
+        except Exception as error:  # each store's library has errors of its own
+            refused = archives.refusal_of_copy(url or str(path), error)
+            if refused.reason == RefusalReason.TROUBLE:
+                remarks.refuse(source, RefusalReason.TROUBLE, f"this archive cannot be listed, {refused.detail}")
+                return
     yield Line(path, source, url=url)
 
 
-def _is_media(name: str) -> bool:
-    return Path(name).suffix.lower() in (*MEDIA_SUFFIXES, archives.SUFFIX)
+def _is_media(name: str, remarks: Remarks) -> bool:
+    """Whether a file is listed by its name; the others are counted."""
+    suffix = Path(name).suffix.lower()
+    if suffix in MEDIA_SUFFIXES or suffix == archives.SUFFIX:
+        return True
+    remarks.pass_over(printable(suffix))
+    return False
 
 
-def lines_of_folder(folder: Path, names: RootNames) -> Iterator[Line]:
-    found = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
-    if not found:
+def lines_of_folder(folder: Path, names: RootNames, remarks: Remarks) -> Iterator[Line]:
+    """Media files and tars of a folder, sorted; folders within that cannot be listed are refused by themselves.
+
+    Raises:
+        UsageError: there is none.
+    """
+    errors: list[OSError] = []
+    found = sorted(_walk(folder, remarks, errors), key=lambda path: path.relative_to(folder).as_posix())
+    if not found and not errors:
         raise UsageError(
             f"folder {str(folder)!r} holds no media file: give a folder with videos "
-            f"({', '.join(sorted(MEDIA_SUFFIXES)[:6])} ...)"
+            f"({', '.join(sorted(MEDIA_SUFFIXES)[:6])} ...), or list files of other names in a manifest"
         )
     root = names.of(folder)
+    for error in errors:
+        inner = os.path.relpath(error.filename or folder, folder)
+        source = root if inner == "." else f"{root}/{printable(inner)}"
+        remarks.refuse(f"{source}/", RefusalReason.TROUBLE, f"this folder cannot be listed: {error.strerror}")
     for path in found:
-        yield from _lines_of_file(path, f"{root}/{_printable(path.relative_to(folder).as_posix())}")
+        yield from _lines_of_file(path, f"{root}/{printable(path.relative_to(folder).as_posix())}", remarks)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files with a media suffix and tars, links followed, no folder twice."""
+def _walk(folder: Path, remarks: Remarks, errors: list[OSError]) -> Iterator[Path]:
+    """Files with a media suffix and tars, links followed, no folder twice; what cannot be listed goes to `errors`."""
     seen = set()
-    for here, folders, files in os.walk(folder, followlinks=True):
+    for here, folders, files in os.walk(folder, onerror=errors.append, followlinks=True):
         real = os.path.realpath(here)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
+        hidden = [name for name in (*folders, *files) if name.startswith(".")]
+        remarks.passed_over.update({HIDDEN: len(hidden)} if hidden else {})
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if not name.startswith(".") and _is_media(name):
+            if not name.startswith(".") and _is_media(name, remarks):
                 yield Path(here) / name
 
 
-def _printable(name: str) -> str:
-    """A file name as text: bytes that are no UTF-8 are shown as escapes."""
-    return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+def _lines_of_manifest(manifest: Path, names: RootNames, remarks: Remarks) -> Iterator[Line]:
+    """A line for each row that can be used; the others are refused by themselves.
 
-
-def _lines_of_manifest(manifest: Path, names: RootNames) -> Iterator[Line]:
-    rows = rows_of(manifest)
+    Raises:
+        UsageError: there is none that can.
+    """
+    refused: list[tuple[int, str]] = []
     empty = True
-    for number, row in rows:
+    for number, row in rows_of(manifest):
+        try:
+            line = _line_of_row(row, manifest, names)
+        except (RefusedError, UsageError) as error:
+            refused.append((number, error.detail if isinstance(error, RefusedError) else str(error)))
+            continue
+        if line is None:
+            remarks.comments += 1
+            continue
         empty = False
-        yield _line_of_row(row, manifest, number, names)
+        yield line
+    if empty and refused:
+        raise UsageError(f"manifest {str(manifest)!r}, line {refused[0][0]}: {refused[0][1]}")
     if empty:
         raise UsageError(f"manifest {str(manifest)!r} lists nothing: give one path a line")
+    for number, words in refused:
+        source = f"{printable(manifest.name)}, line {number}"
+        remarks.refuse(source, RefusalReason.BAD_ROW, remote.without_addresses(printable(words)))
 
 
-def _line_of_row(row: Any, manifest: Path, number: int, names: RootNames) -> Line:
-    where = f"manifest {str(manifest)!r}, line {number}"
-    if not isinstance(row, dict) or not isinstance(row.get("path"), str) or not row["path"].strip():
-        raise UsageError(f"{where}: no path; a line needs one, and may have start_s and end_s")
-    if None in row:
-        raise UsageError(f"{where}: {row[None]!r} stands beyond the last column; put a caption with commas in quotes")
-    if remote.is_remote(row["path"].strip()):
-        return _line_of_url(row, where, names)
-    path = manifest.parent / row["path"].strip()
-    start_s, end_s = interval_of(row, where)
-    try:
-        inner = path.resolve().relative_to(manifest.parent.resolve()).as_posix()
-        source = f"{names.of(manifest.parent)}/{_printable(inner)}"
-    except ValueError:  # outside of the manifest's folder
-        source = f"{names.of(path.parent)}/{_printable(path.name)}"
-    return Line(path, source, start_s, end_s, caption_of(row))
+def _line_of_row(row: Row, manifest: Path, names: RootNames) -> Line | None:
+    """What a row lists; nothing if it is a comment.
+
+    Raises:
+        RefusedError, UsageError: it cannot be used.
+    """
+    if isinstance(row, RefusedError):
+        raise row
+    if row is None or _is_comment(row, manifest):
+        return None
+    given, (start_s, end_s), caption = path_of(row), interval_of(row), caption_of(row)
+    if remote.is_remote(given):
+        last = remote.name_of(given)
+        source = f"{names.of_url(given.rpartition('/')[0])}/{printable(last)}"
+        return Line(Path(last), source, start_s, end_s, caption, url=given)
+    path = manifest.parent / given
+    if printable(given) != given and not os.path.lexists(path):
+        raise bad_row(f"path {printable(path.name)!r} is no UTF-8, and no file is called so")
+    inside = os.path.relpath(os.path.realpath(path), os.path.realpath(manifest.parent))
+    if Path(inside).parts[:1] != (os.pardir,):
+        source = f"{names.of(manifest.parent)}/{printable(Path(inside).as_posix())}"
+    else:
+        source = f"{names.of(path.parent)}/{printable(path.name)}"
+    return Line(path, source, start_s, end_s, caption)
 
 
-def _line_of_url(row: Any, where: str, names: RootNames) -> Line:
-    url = row["path"].strip()
-    start_s, end_s = interval_of(row, where)
-    source = f"{names.of_url(url.rpartition('/')[0])}/{_printable(remote.name_of(url))}"
-    return Line(Path(remote.name_of(url)), source, start_s, end_s, caption_of(row), url=url)
+def _is_comment(row: dict[Any, Any], manifest: Path) -> bool:
+    """Whether a row begins with # and no file is called so."""
+    path = row.get("path")
+    if not isinstance(path, str) or not path.lstrip().startswith("#"):
+        return False
+    return "\0" in path or not os.path.lexists(manifest.parent / path_of(row))

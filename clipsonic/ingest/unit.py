@@ -14,8 +14,9 @@ import numpy as np
 
 from clipsonic.ingest.batches import Embedder, PictureBatches
 from clipsonic.ingest.plan import Unit
-from clipsonic.ingest.quarantine import Outcome
+from clipsonic.ingest.quarantine import Outcome, RefusalReason, printable
 from clipsonic.ingest.segments import Job, Segment
+from clipsonic.ingest.stamps import with_hash
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import ShardWriter
 
@@ -37,6 +38,7 @@ class UnitBuilder:
         self._writer: ShardWriter | None = None
         self._shards: list[dict[str, Any]] = []
         self._facts: list[dict[str, Any]] = []
+        self._stamps: list[str | None] = []
         self.outcomes: list[Outcome] = []
         self._records_of_job = 0
 
@@ -54,8 +56,11 @@ class UnitBuilder:
 
     def end_job(self, job: Job, reason: str | None, detail: str | None) -> Outcome:
         """No more segments of this job."""
-        outcome = Outcome(job.source, self._records_of_job, reason, detail, job.start_s, job.end_s)
+        words = None if detail is None else printable(detail)
+        outcome = Outcome(job.source, self._records_of_job, reason, words, job.start_s, job.end_s)
         self.outcomes.append(outcome)
+        # what kept a decoder waiting would keep us waiting too
+        self._stamps.append(job.stamp if reason == RefusalReason.TIMEOUT else with_hash(job))
         self._records_of_job = 0
         return outcome
 
@@ -69,6 +74,7 @@ class UnitBuilder:
             "shards": self._shards,
             "outcomes": [outcome.to_dict() for outcome in self.outcomes],
             "facts": self._facts,
+            "stamps": self._stamps,
         }
 
     def abort(self) -> None:

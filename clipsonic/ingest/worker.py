@@ -19,7 +19,6 @@ import threading
 import time
 from typing import Any
 
-from clipsonic.ingest.quarantine import RefusedError
 from clipsonic.ingest.wire import Message, Wire
 
 _WATCH_S = 1.0
@@ -47,11 +46,13 @@ def main(pipe: int, parent: int, memory_mb: int) -> None:
 
 def _work(wire: Wire, segments: Any, border: Any, job: Any, settings: Any) -> dict[str, Any]:
     """The one broad except of the project's border: whatever a file provokes becomes its refusal."""
+    from clipsonic.ingest.quarantine import refusal_of
+
     try:
         for segment in segments.read_segments(job, settings):
             send(wire, *border.told_segment(segment))
     except Exception as error:
-        return RefusedError.of(error).head()
+        return refusal_of(error).head()
     return {"kind": "done"}
 
 

@@ -22,7 +22,8 @@ from clipsonic.errors import CheckpointError
 from clipsonic.files import write_json
 from clipsonic.models.lowrank import without_adapters
 from clipsonic.pipeline.adapter_folder import base_hash, uncompiled
-from clipsonic.pipeline.folder import INDEX_FILE, stored_weights
+from clipsonic.pipeline.components import INDEX_FILE
+from clipsonic.pipeline.folder import stored_weights
 
 ROUNDED_FILE = "rounded_from.json"
 """`weights`: the name of the denoiser's weights beside it; `rounded_from`: those that they had before."""

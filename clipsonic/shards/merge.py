@@ -16,11 +16,13 @@ from typing import Any
 
 from clipsonic.errors import CorpusError, FingerprintError, SpecError, UsageError
 from clipsonic.files import whole_file, write_whole
+from clipsonic.locks import held
 from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec
 
 LISTS = ("sources.jsonl", "refused.jsonl", "missing.jsonl")
 """What ingest writes beside the shards, a line for each source."""
+LOCK_NAME = ".lock"
 
 
 def merge(folders: Sequence[str | Path], out: str | Path) -> CorpusIndex:
@@ -31,6 +33,7 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> CorpusIndex:
         FingerprintError: they live in different CLIP spaces.
         SpecError: their sounds have different rates.
         UsageError: fewer than two, or `out` is there already.
+        ClipsonicError: another run is writing to it.
     """
     sources, target = [Path(folder) for folder in folders], Path(out)
     if len(sources) < 2:
@@ -40,8 +43,12 @@ def merge(folders: Sequence[str | Path], out: str | Path) -> CorpusIndex:
     indexes = [CorpusIndex.load(folder) for folder in sources]
     spec = common_spec(sources, indexes)
     _check_single(sources)
+    with held(target / LOCK_NAME, f"--out {target}"):
+        return _merge(sources, indexes, target, spec)
+
+
+def _merge(sources: list[Path], indexes: list[CorpusIndex], target: Path, spec: CorpusSpec) -> CorpusIndex:
     shards = []
-    target.mkdir(parents=True, exist_ok=True)
     for number, (folder, shard) in enumerate(_shards_of(sources, indexes)):
         shards.append({**shard, "name": _name_of(number)})
         _bring(folder / shard["name"], target / _name_of(number), shard["sha256"])

@@ -17,10 +17,11 @@ from typing import Any
 
 from clipsonic.errors import UsageError
 from clipsonic.files import whole_file
+from clipsonic.locks import held
 from clipsonic.names import is_plain_name
 from clipsonic.seeding import seed_for
 from clipsonic.shards.duplicates import near_duplicates
-from clipsonic.shards.merge import LISTS
+from clipsonic.shards.merge import LISTS, LOCK_NAME
 from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, ShardWriter, each_facts, read_files, write_facts
 
 _SHARD_RECORDS = 1000
@@ -36,6 +37,7 @@ def split(corpus: str | Path, out: str | Path, shares: Mapping[str, float], seed
     Raises:
         CorpusError: `corpus` is no finished corpus.
         UsageError: shares that cannot be, a part that is there already, or one that would be empty.
+        ClipsonicError: another run is writing to `out`.
     """
     source, target = Path(corpus), Path(out)
     index = CorpusIndex.load(source)
@@ -46,17 +48,19 @@ def split(corpus: str | Path, out: str | Path, shares: Mapping[str, float], seed
             f"part {empty[0]} would be empty (videos in all: {division.num_groups}): give it a larger share, or "
             "another --seed"
         )
-    parts = {}
-    for name in shares:
-        folder = target / name
-        folder.mkdir(parents=True, exist_ok=True)
-        shards: list[dict[str, Any]] = []
-        write_facts(folder, _copy(source, folder, partial(division.has, name), shards))
-        for lines in LISTS:
-            _copy_lines(source / lines, folder / lines, partial(division.has, name))
-        parts[name] = CorpusIndex(index.spec, index.fingerprint, index.clip, index.width, shards)
-        parts[name].save(folder)
-    return parts
+    with held(target / LOCK_NAME, f"--out {target}"):
+        return {name: _write_part(source, target / name, index, partial(division.has, name)) for name in shares}
+
+
+def _write_part(source: Path, folder: Path, index: CorpusIndex, has: Callable[[str], bool]) -> CorpusIndex:
+    folder.mkdir(parents=True, exist_ok=True)
+    shards: list[dict[str, Any]] = []
+    write_facts(folder, _copy(source, folder, has, shards))
+    for lines in LISTS:
+        _copy_lines(source / lines, folder / lines, has)
+    part = CorpusIndex(index.spec, index.fingerprint, index.clip, index.width, shards)
+    part.save(folder)
+    return part
 
 
 class _Division:

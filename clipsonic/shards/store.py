@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from clipsonic.errors import CorpusError
+from clipsonic.files import is_trouble
 from clipsonic.shards.corpus import Corpus, FarCorpus, Place, open_corpora
 from clipsonic.shards.record import decode_stored
 from clipsonic.shards.selection import Candidate
@@ -101,6 +102,8 @@ class RecordStore:
                 files = self._members_of(shard, corpus, file).read(file, key)
             return Stored(*decode_stored(key, files))
         except (KeyError, OSError, ValueError, tarfile.TarError) as error:
+            if is_trouble(error):
+                raise
             raise CorpusError(
                 f"record {key} of {self.corpora[corpus].name}/{shard} cannot be read ({error}): the shard is damaged, "
                 "ingest it again"

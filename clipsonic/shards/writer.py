@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from clipsonic.errors import CorpusError, SpecError
-from clipsonic.files import naming, new_temporary, remove_temporaries, whole_file, write_whole
+from clipsonic.files import is_trouble, naming, new_temporary, remove_temporaries, whole_file, write_whole
 from clipsonic.names import is_plain_name
 from clipsonic.shards.record import Record, decode_record, encode_facts, encode_record
 from clipsonic.specs import CorpusSpec
@@ -156,6 +156,8 @@ def read_files(path: str | Path, keys: set[str] | None = None) -> Iterator[tuple
                     assert file is not None
                     last, files[suffix] = key, file.read()
     except (OSError, tarfile.TarError) as error:
+        if is_trouble(error):
+            raise  # building it again would not help
         raise CorpusError(f"shard {path} cannot be read ({error}): build it again with ingest") from None
     if files:
         yield last, files
@@ -204,6 +206,8 @@ class CorpusIndex:
                 f"{folder} has no {INDEX_NAME}: give a folder that clipsonic ingest has finished"
             ) from None
         except OSError as error:
+            if is_trouble(error):
+                raise
             raise CorpusError(f"{folder / INDEX_NAME} is not a corpus index ({error}): run ingest again") from None
         index = cls.parse(data, str(folder / INDEX_NAME))
         for shard in index.shards:
@@ -276,6 +280,8 @@ def each_facts(folder: str | Path) -> Iterator[dict[str, Any]]:
         with gzip.open(path, "rb") as lines:
             yield from _checked_facts(map(json.loads, lines), _shards_of(folder), path)
     except (OSError, EOFError, ValueError) as error:
+        if is_trouble(error):
+            raise  # deleting it would lose what is whole
         raise CorpusError(f"{path} is damaged ({error}): delete it, it is rebuilt from the shards") from None
 
 

@@ -78,11 +78,11 @@ def test_a_file_whose_process_something_else_kills_is_read_again_from_where_it_s
         np.testing.assert_array_equal(mine[1].sound, theirs[1].sound)
 
 
-def test_a_file_whose_process_is_killed_again_and_again_is_refused(tmp_path: Path, good: Path) -> None:
+def test_a_file_whose_process_is_killed_again_and_again_is_given_up_for_this_run(tmp_path: Path, good: Path) -> None:
     endless = tmp_path / "endless.mp4"
     os.mkfifo(endless)
     events = run_killing(endless, good, signal.SIGKILL, times=3)
-    assert events[0] == [("refused", "crashed", "the decoder's process was killed 3 times")]
+    assert events[0] == [("refused", "trouble", "the decoder's process was killed 3 times")]
     assert events[1][-1][0] == "done"
 
 

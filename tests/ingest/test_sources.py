@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import tarfile
 from pathlib import Path
 
+import makers_ingest as makers
 import pytest
 
 from clipsonic.errors import UsageError
-from clipsonic.ingest.sources import list_jobs
+from clipsonic.ingest.remarks import Remarks, passed_over_in_words
+from clipsonic.ingest.run import IngestOptions, ingest
+from clipsonic.ingest.sources import MEDIA_SUFFIXES, list_jobs
+from clipsonic.specs import CorpusSpec
 
 
 def touch(*paths: Path) -> None:
@@ -162,3 +168,60 @@ def test_a_parquet_manifest_is_read_by_its_columns(tmp_path: Path) -> None:
     (tmp_path / "list.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(UsageError, match="cannot be read as Parquet"):
         list_jobs([tmp_path / "list.parquet"])
+
+
+def test_every_file_that_is_passed_over_is_counted_by_its_suffix(tmp_path: Path) -> None:
+    root = tmp_path / "v"
+    touch(root / "a.mp4", root / "b.TXT", root / "deep" / "c.txt", root / "d", root / "e.wtv", root / ".f.mp4")
+    touch(root / ".git" / "g.mp4")
+    with tarfile.open(root / "x.tar", "w") as archive:
+        for name in ("1.mp4", "1.txt", "1.json", "2.jpg"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    remarks = Remarks()
+    assert [job.source for job in list_jobs([root], remarks)] == ["v/a.mp4", "v/x.tar/1.mp4"]
+    assert remarks.to_dict()["passed_over"] == {
+        ".txt": 2, "hidden": 2, ".jpg": 1, ".json": 1, ".wtv": 1, "no suffix": 1
+    }  # fmt: skip
+    assert sum(remarks.passed_over.values()) == 8
+
+
+def test_what_was_passed_over_is_one_line() -> None:
+    assert passed_over_in_words({}) == ""
+    assert passed_over_in_words({".jpg": 1}) == "passed over 1 file by their names: .jpg 1"
+    counts = {f".x{number}": 20 - number for number in range(11)}
+    words = passed_over_in_words(counts)
+    assert words.startswith("passed over 165 files by their names: .x0 20, .x1 19, ")
+    assert words.endswith(".x7 13, 3 other suffixes 33")
+
+
+KINDS = {
+    (".mp4", "libx264", "aac", 44100): ".mp4 .m4v .m4a .mp4v .mpg4 .mov .qt .mqv .3gp .3gpp .3g2 .3gp2 .f4v .f4p .mj2 "
+    ".mjp2 .ism .ismv .insv .lrv .lrf .360",
+    (".mkv", "libx264", "aac", 44100): ".mkv .mk3d .webm",
+    (".avi", "mpeg4", "pcm_s16le", 44100): ".avi .divx .xvid",
+    (".asf", "msmpeg4v3", "mp2", 44100): ".wmv .asf .wm .dvr-ms",
+    (".ts", "mpeg2video", "mp2", 48000): ".ts .mts .m2ts .m2t .tp .trp",
+    (".vob", "mpeg2video", "mp2", 48000): ".mpg .mpeg .mpe .m2p .ps .vob .vro .evo .mod .tod",
+    (".flv", "libx264", "aac", 44100): ".flv",
+    (".ogv", "libvpx", "libopus", 48000): ".ogv .ogm .ogx",
+    (".nut", "mpeg4", "pcm_s16le", 44100): ".nut",
+    (".mxf", "mpeg2video", "pcm_s16le", 48000): ".mxf",
+    (".rm", "rv20", "ac3", 44100): ".rm .rmvb .rv",
+}
+NOT_MADE = {".dv", ".dif", ".mjpeg", ".mjpg"}
+"""PyAV writes no DV from our pictures, and motion JPEG by itself has no sound."""
+
+
+def test_every_suffix_that_is_listed_is_of_a_container_that_is_opened_under_it(tmp_path: Path) -> None:
+    folder = tmp_path / "v"
+    folder.mkdir()
+    for (made_as, codec, sound_codec, rate_hz), suffixes in KINDS.items():
+        how = {"seconds": 1.5, "fps": 25, "codec": codec, "sound_codec": sound_codec, "rate_hz": rate_hz}
+        made = makers.make_video(tmp_path / f"made{made_as}", options={}, **how)
+        for suffix in suffixes.split():
+            os.link(made, folder / f"from{made_as[1:]}{suffix}")
+    assert {path.suffix for path in folder.iterdir()} | NOT_MADE == MEDIA_SUFFIXES
+    options = IngestOptions(spec=CorpusSpec(16000, 1.0, 1.0), workers=2, thumbnails=False)
+    result = ingest(sorted(folder.iterdir()), tmp_path / "out", options, embedder=makers.DoubleEmbedder())
+    assert {outcome.source: outcome.reason for outcome in result.outcomes if outcome.refused} == {}
+    assert result.index.num_records >= len(MEDIA_SUFFIXES - NOT_MADE) == result.listed
