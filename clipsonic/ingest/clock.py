@@ -48,6 +48,11 @@ class StreamClock:
     wrap: int = 0
     most_lag: int = 0
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the container's time is the film's."""
+        return self.shifts == ((0, 0),) and not (self.given_pts or self.wrap)
+
     def shifts_of(self, numbers: Iterable[int]) -> list[int]:
         """What is added to the times of the packets of these ascending numbers."""
         hand = _Hand(self)
@@ -83,7 +88,11 @@ class Clock:
         Raises:
             What `demuxed` raises.
         """
-        hands = {stream.index: _Hand(self._of(stream)) for stream in streams}
+        clocks = {stream.index: self._of(stream) for stream in streams}
+        if all(clock.changes_nothing for clock in clocks.values()):
+            yield from demuxed(container, *streams)
+            return
+        hands = {index: _Hand(clock) for index, clock in clocks.items()}
         for packet in demuxed(container, *streams):
             if packet.size:
                 hands[packet.stream.index].put_right(packet)

@@ -91,6 +91,7 @@ def test_in_every_container_what_is_seen_and_heard_is_of_one_moment(
     assert_one_film(moments_of(film(tmp_path, suffix, b_pictures=b_pictures)), least=11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("offset_s", [-1.0, -0.3, 80000.0])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".ts", ".vob", ".flv", ".asf"])
 def test_a_film_may_begin_at_any_time(tmp_path: Path, suffix: str, offset_s: float) -> None:
@@ -147,6 +148,7 @@ def test_where_the_clock_runs_on_a_leap_is_a_hole_and_what_follows_keeps_its_tim
     assert_one_film(late, least=4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jitter_s", [0.005, 0.015, 0.03, 0.06])
 @pytest.mark.parametrize(
     ("suffix", "sound_codec"), [(".mkv", "libopus"), (".ts", "aac"), (".nut", "pcm_s16le"), (".flv", "aac")]
@@ -171,6 +173,7 @@ def test_jitter_of_sound_packets_tears_nothing(tmp_path: Path, jitter_s: float) 
     assert place / maker.NOISE_HZ == pytest.approx(1.0, abs=0.012)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".vob", ".flv", ".webm"])
 @pytest.mark.parametrize("how", [{"late_sound_s": 1.3}, {"late_picture_s": 1.28}, {"early_end_sound_s": 1.3}])
 def test_a_stream_may_begin_late_or_end_early(tmp_path: Path, suffix: str, how: dict[str, float]) -> None:
@@ -207,6 +210,7 @@ def test_pictures_that_an_avi_reorders_or_packs_are_shown_in_order(tmp_path: Pat
     assert_one_film(moments_of(path), least=11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place_s", [4.0, 57.0, 112.0])
 @pytest.mark.parametrize("name", ["plain.mp4", "early.mkv", "wrap.ts", "joined.ts", "joined.vob", "reordered.avi"])
 def test_a_listed_interval_of_a_long_film_is_of_the_films_time(long_films: Path, name: str, place_s: float) -> None:
@@ -228,6 +232,7 @@ def long_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["joined.ts", "joined.vob", "early.mkv", "reordered.avi", "wrap.ts"])
 def test_a_far_picture_is_the_same_whether_read_to_or_decoded_to(long_films: Path, name: str) -> None:
     path = long_films / name
