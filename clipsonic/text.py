@@ -1,8 +1,8 @@
 """Text where it crosses the border: prompts, names, lists and JSON lines that come in, and words that go out.
 
 Guarantee: what was read is text that every part and every file can hold, or was refused in one sentence; what is
-written is valid in its encoding, whatever a file is called. A line ends at a line feed only: U+2028 and U+0085 are
-letters of a line to JSON, and ends of one to Python. Price: none.
+written is valid in its encoding, whatever a file is called. A line ends at a line feed or a return only: U+2028 and
+U+0085 are letters of a line to JSON, and ends of one to Python. Price: none.
 """
 
 from __future__ import annotations
@@ -47,8 +47,13 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         UnicodeDecodeError: it is not UTF-8.
     """
-    text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    return text.removesuffix("\n").split("\n") if text else []
+    text = path.read_bytes().decode("utf-8-sig")
+    return lines_of(text.removesuffix("\n")) if text else []
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines by their ends alone, those of any system."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def object_of(line: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from clipsonic.errors import UsageError
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.text import lines_of
 
 _COLUMNS = ("path", "start_s", "end_s", "caption")
 """Of a manifest without a header."""
@@ -62,11 +63,6 @@ def text_of(path: Path, what: str) -> str:
     if data[:2] in _UTF_16:
         raise UsageError(f"{what} is UTF-16: save it as UTF-8")
     return data.decode("utf-8-sig", "surrogateescape")
-
-
-def lines_of(text: str) -> list[str]:
-    """Lines by their ends alone: U+2028 and U+0085, at which `splitlines` cuts too, may stand in a name."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def cells_of_csv(text: str) -> Iterator[tuple[int, list[str] | RefusedError]]:
