@@ -20,7 +20,7 @@ from av.bitstream import BitStreamFilterContext
 from clipsonic.errors import UsageError
 from clipsonic.generate.edits import Shown
 from clipsonic.ingest.clock import Clock
-from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_out_of_memory, video_stream
+from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_not_its_fault, video_stream
 from clipsonic.ingest.probe import clock_of
 
 UNPACK = "mpeg4_unpack_bframes"
@@ -114,7 +114,7 @@ def packets_of(source: Any, picture: Any, clock: Clock, unpack: BitStreamFilterC
             yield from _unpacked(unpack, packet, picture)
         yield from _unpacked(unpack, None, picture)
     except FFMPEG_ERRORS as error:
-        raise_if_out_of_memory(error)  # what could be read up to here counts
+        raise_if_not_its_fault(error)  # what could be read up to here counts
 
 
 def unpacker(picture: Any, copied: Any = None) -> BitStreamFilterContext | None:

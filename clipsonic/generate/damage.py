@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, open_media, raise_if_out_of_memory, video_stream
+from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, open_media, raise_if_not_its_fault, video_stream
 from clipsonic.ingest.probe import probe
 from clipsonic.ingest.quarantine import RefusedError
 
@@ -43,5 +43,5 @@ def _is_whole(path: str | Path) -> bool:
             for packet in demuxed(source, picture):
                 count += packet.size > 0
         except FFMPEG_ERRORS as error:
-            raise_if_out_of_memory(error)
+            raise_if_not_its_fault(error)
         return count >= picture.frames

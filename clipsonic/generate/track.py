@@ -21,7 +21,7 @@ from scipy.signal import oaconvolve
 from clipsonic.audio.peaks import limited
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
-from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_out_of_memory, sound_stream
+from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_not_its_fault, sound_stream
 from clipsonic.ingest.placing import placed
 from clipsonic.ingest.probe import clock_of
 
@@ -186,9 +186,9 @@ def _frames(packets: Iterator[Any]) -> Iterator[Any]:
             try:
                 yield from packet.decode()
             except FFMPEG_ERRORS as error:
-                raise_if_out_of_memory(error)
+                raise_if_not_its_fault(error)
     except FFMPEG_ERRORS as error:
-        raise_if_out_of_memory(error)
+        raise_if_not_its_fault(error)
 
 
 def _zeros(count: int, channels: int, rate_hz: int) -> Iterator[np.ndarray]:

@@ -47,7 +47,7 @@ _MAGIC = (
 )
 _Stream = TypeVar("_Stream", av.VideoStream, av.AudioStream)
 FFMPEG_ERRORS = (OSError, ValueError, av.error.FFmpegError)
-"""What PyAV raises for a damaged file; for a failed allocation and a failing disk too, see `raise_if_out_of_memory`."""
+"""What PyAV raises for a damaged file; for a failed allocation and a failing disk too, see `raise_if_not_its_fault`."""
 _AMBIGUOUS = (errno.EIO, errno.EPERM, errno.ENOSPC, errno.EBUSY, errno.ENODEV)
 """FFmpeg's demuxers say these of damaged files too: the system itself is asked."""
 _HEADER_BYTES = 2**24
@@ -73,7 +73,7 @@ class Tally:
         """One packet more; `error` if it could not be read."""
         self.packets += 1
         if error is not None:
-            raise_if_out_of_memory(error)
+            raise_if_not_its_fault(error)
             self.damaged += 1
             self.words = words_of(error)
 
@@ -97,7 +97,7 @@ def _opened(path: str | Path, options: dict[str, str]) -> InputContainer:
     try:
         return av.open(str(Path(path).absolute()), container_options=options, metadata_errors="replace")
     except FFMPEG_ERRORS as error:
-        raise_if_out_of_memory(error)
+        raise_if_not_its_fault(error)
         raise_if_unreadable(path)
         is_media = isinstance(error, OSError) or _announces_media(Path(path))
         raise RefusedError(
@@ -121,7 +121,7 @@ def words_of(error: BaseException) -> str:
     return f"{said} ({log[1]}: {log[2].strip()})" if log else str(said)
 
 
-def raise_if_out_of_memory(error: BaseException) -> None:
+def raise_if_not_its_fault(error: BaseException) -> None:
     """FFmpeg reports a failed allocation or a failing disk as errors like others; they must not be skipped like others.
 
     Raises:
@@ -217,7 +217,7 @@ def seek_before(
         else:
             container.seek(int(time_s / stream.time_base), backward=True, stream=stream)
     except FFMPEG_ERRORS as error:
-        raise_if_out_of_memory(error)
+        raise_if_not_its_fault(error)
 
 
 def demuxed(container: InputContainer, *streams: av.VideoStream | av.AudioStream) -> Iterator[av.Packet[Any]]:

@@ -16,7 +16,7 @@ import numpy as np
 from av.container import InputContainer
 
 from clipsonic.ingest.clock import Clock, StreamClock, leap_s_of, origin_of, units, wrap_of
-from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, raise_if_out_of_memory, words_of
+from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, raise_if_not_its_fault, words_of
 from clipsonic.ingest.parts import LEAP_S, Lags, Parts, Turns, added
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.references import H264Packets
@@ -53,7 +53,7 @@ class Scan:
                     if not going_on:
                         return
         except FFMPEG_ERRORS as error:
-            raise_if_out_of_memory(error)
+            raise_if_not_its_fault(error)
             self.words = f"({words_of(error)})"  # what could be read up to here counts
         self.reached_end = True
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, open_media, raise_if_out_of_memory, video_stream
+from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, open_media, raise_if_not_its_fault, video_stream
 
 _QUICK = {"skip_loop_filter": "all", "skip_idct": "all"}
 
@@ -37,11 +37,11 @@ def shown_order(path: str | Path, num_packets: int) -> list[int]:
                 try:
                     shown.update({frame.pts: None for frame in packet.decode() if frame.pts is not None})
                 except FFMPEG_ERRORS as error:
-                    raise_if_out_of_memory(error)
+                    raise_if_not_its_fault(error)
                 if number > num_packets:
                     break
         except FFMPEG_ERRORS as error:
-            raise_if_out_of_memory(error)  # what could be read up to here counts
+            raise_if_not_its_fault(error)  # what could be read up to here counts
     return [number for number in shown if number < num_packets]
 
 
