@@ -23,7 +23,7 @@ DISCONTINUOUS = ("mpegts", "mpeg", "flv", "live_flv", "ogg")
 """Containers whose clock may leap or begin again: the whole file is looked at, and a leap is no hole."""
 _WRAPS = {"mpegts": 2**33, "mpeg": 2**33, "flv": 2**32}  # units of the streams' time bases
 _PADDING_S = Fraction(1, 10)  # a start that lies less before 0 is the encoder's padding
-_FIRST_NEAR_S = 10
+_FIRST_NEAR_S = 1.0
 
 MediaStream = av.VideoStream | av.AudioStream
 

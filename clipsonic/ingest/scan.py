@@ -17,7 +17,7 @@ from av.container import InputContainer
 
 from clipsonic.ingest.clock import Clock, StreamClock, leap_s_of, origin_of, units, wrap_of
 from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, raise_if_not_its_fault, words_of
-from clipsonic.ingest.parts import LEAP_S, Lags, Parts, Turns, added
+from clipsonic.ingest.parts import LEAP_S, Lags, Parts, Steps, Turns, added
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.references import H264Packets
 from clipsonic.ingest.sizes import SizesOf
@@ -63,20 +63,26 @@ class Scan:
         Raises:
             RefusedError: pictures tell no times, and none could be decoded.
         """
-        firsts_s = [reader.first_s for reader in (self.pictures, self.sounds) if reader and reader.first_s is not None]
+        readers = [reader for reader in (self.pictures, self.sounds) if reader and reader.pts]
+        firsts_s = [reader.first_s(self._moved(reader.stream.index, Fraction(0))) for reader in readers]
         origin_s = origin_of(self._container, min(firsts_s, default=None))
         streams: dict[int, StreamClock] = {}
-        for index, shifts in self.parts.shifts().items():
+        for index in self.parts.shifts():
             stream: Any = self._container.streams[index]
-            moved = [(number, units(Fraction(shift_s) - origin_s, stream)) for number, shift_s in shifts]
-            turns = self._turns.changes.get(index, [(0, 0)])
-            streams[index] = StreamClock(
-                tuple(added(moved, turns)), wrap=self._turns.wrap, most_lag=units(LEAP_S, stream)
-            )
+            moved = tuple(self._moved(index, origin_s))
+            streams[index] = StreamClock(moved, wrap=self._turns.wrap, most_lag=units(LEAP_S, stream))
         if not self.pictures.is_timed:
             index = self.pictures.stream.index
             streams[index] = self.pictures.with_order(streams[index], path)
         return Clock(origin_s, streams, self.sounds.jitter_s() if self.sounds else 0.0)
+
+    def _moved(self, index: int, origin_s: Fraction) -> Steps:
+        """From which packet of a stream on how many units are added to its times, for a film that begins there."""
+        stream: Any = self._container.streams[index]
+        shifts = [
+            (number, units(Fraction(shift_s) - origin_s, stream)) for number, shift_s in self.parts.shifts()[index]
+        ]
+        return added(shifts, self._turns.changes.get(index, [(0, 0)]))
 
 
 class _Stream:
@@ -89,10 +95,11 @@ class _Stream:
         self.count = 0
         self.numbers, self.pts, self.durations = array("q"), array("q"), array("q")
 
-    @property
-    def first_s(self) -> float | None:
-        """The earliest time of its first packets, in container time."""
-        return min(self.pts[:_MOST_REORDERED]) * self.base if self.pts else None
+    def first_s(self, moved: Steps) -> float:
+        """The earliest time of its first packets, of which there are some, each moved so."""
+        numbers = self.numbers[:_MOST_REORDERED].tolist()
+        shifts = StreamClock(tuple(moved)).shifts_of(numbers)
+        return min(pts + shift for pts, shift in zip(self.pts, shifts, strict=False)) * self.base
 
     def _tell(self, pts: int, dts: int | None, duration: int) -> float:
         """Note the time of the next packet; returns it in seconds."""

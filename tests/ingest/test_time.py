@@ -140,6 +140,16 @@ def test_a_leap_of_the_clock_is_no_hole_in_the_film(tmp_path: Path, suffix: str,
         assert_one_film(moments, least=9)
 
 
+@pytest.mark.parametrize("by_s", [30.0, 55318.0])
+@pytest.mark.parametrize("suffix", [".ts", ".flv"])
+def test_a_first_packet_with_a_wrong_time_does_not_put_a_hole_before_the_film(
+    tmp_path: Path, suffix: str, by_s: float
+) -> None:
+    path = film(tmp_path, suffix, leap=(0.03, by_s), offset_s=100.0)
+    assert probe(path).picture_end_s < 7.0
+    assert_one_film(moments_of(path), least=10, begins_within_s=0.3)
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_where_the_clock_runs_on_a_leap_is_a_hole_and_what_follows_keeps_its_time(tmp_path: Path, suffix: str) -> None:
     moments = moments_of(film(tmp_path, suffix, leap=(3.0, 30.0)))
