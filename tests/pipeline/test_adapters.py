@@ -292,7 +292,9 @@ def test_few_steps_fit_a_pipeline_that_was_made_in_memory_and_moved_to_bfloat16(
     pipeline.to(torch.bfloat16)
     pipeline.load_few_steps(few)
     pipeline.save_pretrained(tmp_path / "P")
-    ClipSonicPipeline.from_pretrained(tmp_path / "P").set_few_steps(2)
+    again = ClipSonicPipeline.from_pretrained(tmp_path / "P")
+    again.set_few_steps(2)
+    assert again.default_steps == 2
 
 
 @pytest.mark.parametrize("how", ["moved", "loaded so", "network alone"])
