@@ -168,6 +168,6 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--videos {args.videos} is not a folder: give the folder with manifest.jsonl")
     for folder in args.prior:
         if not folder.is_dir():
-            raise UsageError(f"--prior {folder} is not a folder: give what clipsonic train-prior wrote")
+            raise UsageError(f"--prior {folder} is not a folder: give what clipsonic train --config prior wrote")
     if not args.corpus.is_dir():
         raise UsageError(f"--corpus {args.corpus} is not a folder: give one that clipsonic ingest wrote")

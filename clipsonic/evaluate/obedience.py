@@ -23,8 +23,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from clipsonic.evaluate.metrics import bootstrap_interval
-from clipsonic.evaluate.rulers import has_pitch, has_rate, onset_strength, pitch_error_semitones, rate_error
+from clipsonic.measure.metrics import bootstrap_interval
+from clipsonic.measure.rulers import has_pitch, has_rate, onset_strength, pitch_error_semitones, rate_error
 from clipsonic.seeding import numpy_rng
 from clipsonic.soundstage.scene import Scene
 

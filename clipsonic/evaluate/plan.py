@@ -14,11 +14,10 @@ from typing import Any
 
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.selection import SHORT_BY, is_silent
-from clipsonic.soundstage.scene import Scene
+from clipsonic.soundstage.scene import Scene, sounds_enough
 from clipsonic.specs import CorpusSpec
 
 NUM_VIDEO_FRAMES = 4
-_LEAST_ACTIVE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,6 @@ class Plan:
 
     items: tuple[Item, ...]
     left_out: dict[str, int]
-
-
-def sounds_enough(scene: Scene, start_s: float, seconds: float) -> bool:
-    """Whether the thing sounds for at least half of this stretch of its video, with an onset in it if it has onsets."""
-    end_s = start_s + seconds
-    active_s = sum(max(0.0, min(end_s, phase.end_s) - max(start_s, phase.start_s)) for phase in scene.phases)
-    struck = scene.law.mode != "events" or any(start_s <= event.time_s < end_s - 0.25 for event in scene.events)
-    return active_s >= _LEAST_ACTIVE_SHARE * seconds and struck
 
 
 def plan_scenes(

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from clipsonic.audio.mel import LogMel
 from clipsonic.evaluate.material import Material
-from clipsonic.evaluate.metrics import derangement
 from clipsonic.evaluate.plan import Item
+from clipsonic.measure.metrics import derangement
 from clipsonic.pipeline.vocoding import vocode
 from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.seeding import numpy_rng, torch_generator

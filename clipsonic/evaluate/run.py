@@ -31,12 +31,12 @@ from clipsonic.evaluate.embedders import AudioEmbedder
 from clipsonic.evaluate.examples import Judged, describe_example, make_example, pick_places
 from clipsonic.evaluate.laws import find_laws
 from clipsonic.evaluate.material import Material, load_material
-from clipsonic.evaluate.metrics import confusion, most_confused
 from clipsonic.evaluate.obedience import Heard
 from clipsonic.evaluate.plan import Item, Law, Plan, plan_scenes, plan_videos
 from clipsonic.evaluate.report import Evaluation
 from clipsonic.evaluate.rows import PROMPTS, Making, blind_rows, made_rows, reference_rows
 from clipsonic.evaluate.score import Scored, Scorer
+from clipsonic.measure.metrics import confusion, most_confused
 from clipsonic.pipeline.folder import check_fingerprint
 from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.shards.writer import CorpusIndex, corpus_facts

@@ -15,9 +15,11 @@ import torch
 
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.wave import clipped_share, rms_db
-from clipsonic.evaluate.distances import frechet_distance, kernel_distance, posterior_kl
 from clipsonic.evaluate.embedders import AudioEmbedder, at_rate, cosine_distances
-from clipsonic.evaluate.metrics import (
+from clipsonic.evaluate.obedience import Heard, LawEars
+from clipsonic.evaluate.rows import Row
+from clipsonic.measure.distances import frechet_distance, kernel_distance, posterior_kl
+from clipsonic.measure.metrics import (
     Interval,
     bootstrap_interval,
     mean_abs_log_mel,
@@ -26,8 +28,6 @@ from clipsonic.evaluate.metrics import (
     resampled_interval,
     wilson_interval,
 )
-from clipsonic.evaluate.obedience import Heard, LawEars
-from clipsonic.evaluate.rows import Row
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.selection import SILENT_RMS_DB
 from clipsonic.soundstage.judge import Judge, Verdicts

@@ -152,7 +152,7 @@ class Judge(nn.Module):
             raise CheckpointError(f"the judge in {folder} cannot be read ({error}): bundle it anew") from None
         if judge.config.kinds != tuple(KINDS):
             raise CheckpointError(
-                f"the judge in {folder} knows other kinds than the soundstage: run scripts/train_judge"
+                f"the judge in {folder} knows other kinds than the soundstage: run clipsonic train --config judge"
             )
         _fill(judge, weights, folder)
         return judge.eval().requires_grad_(False)

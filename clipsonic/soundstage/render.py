@@ -27,7 +27,7 @@ from clipsonic.soundstage.kinds import KINDS
 from clipsonic.soundstage.manifest import MANIFEST_NAME, manifest_entry, write_manifest
 from clipsonic.soundstage.scene import Scene, Split, draw_scene
 from clipsonic.soundstage.synth import synthesize
-from clipsonic.soundstage.workers import in_workers
+from clipsonic.workers import in_workers
 
 _WORLD_NAME = "soundstage.json"
 

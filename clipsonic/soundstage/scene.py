@@ -21,6 +21,7 @@ Split = Literal["train", "heldout", "any"]
 BACKGROUNDS = ("room", "meadow", "street", "night", "wall", "snow", "sea", "desert")
 CAMERAS = ("still", "pan", "zoom", "shake")
 _BUCKETS = 4
+_LEAST_ACTIVE_SHARE = 0.5
 _HELDOUT_SHARE = 8  # one attribute combination in eight never appears in a training corpus
 
 
@@ -110,6 +111,14 @@ class Scene:
         """The law as plain values, with pitch and rate worked out."""
         values = dataclasses.asdict(self)
         return {**values, "family": self.law.family, "pitch_hz": self.pitch_hz, "rate_hz": self.rate_hz()}
+
+
+def sounds_enough(scene: Scene, start_s: float, seconds: float) -> bool:
+    """Whether the thing sounds for at least half of this stretch of its video, with an onset in it if it has onsets."""
+    end_s = start_s + seconds
+    active_s = sum(max(0.0, min(end_s, phase.end_s) - max(start_s, phase.start_s)) for phase in scene.phases)
+    struck = scene.law.mode != "events" or any(start_s <= event.time_s < end_s - 0.25 for event in scene.events)
+    return active_s >= _LEAST_ACTIVE_SHARE * seconds and struck
 
 
 def combination_is_heldout(kind: str, material: str, size: float, speed: float) -> bool:

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from clipsonic.errors import UsageError
 from clipsonic.files import write_whole
 from clipsonic.soundstage.stills import Picture, WorldSplit, draw_picture
-from clipsonic.soundstage.workers import in_workers
+from clipsonic.workers import in_workers
 
 __all__ = ["Picture", "WorldSplit", "draw_picture", "write_pairs"]
 

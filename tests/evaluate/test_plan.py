@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from clipsonic.evaluate.plan import Law, plan_scenes, plan_videos, sounds_enough
+from clipsonic.evaluate.plan import Law, plan_scenes, plan_videos
 from clipsonic.soundstage.manifest import scene_from_law
-from clipsonic.soundstage.scene import Scene, draw_scene
+from clipsonic.soundstage.scene import Scene, draw_scene, sounds_enough
 from clipsonic.specs import CorpusSpec
 
 SECONDS = 4.096

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from clipsonic.evaluate.rulers import (
+from clipsonic.measure.rulers import (
     PITCH_RANGE_SEMITONES,
     has_pitch,
     has_rate,

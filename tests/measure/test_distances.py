@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from clipsonic.evaluate.distances import frechet_distance, kernel_distance, posterior_kl
+from clipsonic.measure.distances import frechet_distance, kernel_distance, posterior_kl
 from clipsonic.seeding import numpy_rng
 
 

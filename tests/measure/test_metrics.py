@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from clipsonic.evaluate.metrics import (
+from clipsonic.measure.metrics import (
     bootstrap_interval,
     confusion,
     derangement,
