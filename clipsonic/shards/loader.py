@@ -8,21 +8,17 @@ Price: a batch at an epoch's border holds records of both epochs.
 
 from __future__ import annotations
 
-import copy
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
 
-from clipsonic.errors import CorpusError
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.corpus import Corpus, Place
 from clipsonic.shards.crops import crop_frames, crop_wave, pad_frames
+from clipsonic.shards.endless import Batch, Endless, Follower
 from clipsonic.shards.mix import choose
 from clipsonic.shards.prefetch import Prefetcher
 from clipsonic.shards.selection import Candidate, Facts, Split
@@ -30,11 +26,10 @@ from clipsonic.shards.store import RecordStore
 from clipsonic.shards.stream import Stream
 from clipsonic.specs import SegmentSpec
 
-Batch = dict[str, Any]
 _HANDY_SHARDS = 32
 
 
-class SegmentLoader:
+class SegmentLoader(Endless):
     """Batches of crops with the frames of their own seconds.
 
     A batch holds `wave` (B, T) float32 in [-1, 1], `frames` (B, S, E) float32, `frame_times_s` (B, S) from the crop's
@@ -50,7 +45,7 @@ class SegmentLoader:
         weights: of each corpus, above 0, in the stream; None takes all records as those of one corpus.
         keep: facts -> whether to use the record.
         drop_duplicates: leave out records that look and sound like an earlier one, see `duplicates`.
-        num_workers: threads that make batches ahead; 0 makes them when asked. Never changes a batch.
+        num_workers: threads that make batches ahead.
         random_crop: False takes the first seconds of every record.
         cache_mb: memory for decoded records, in MiB.
         few_shards: shuffle shard by shard what must be fetched, for a look at some records.
@@ -86,19 +81,13 @@ class SegmentLoader:
             self._store.corpora, segment, split, weights=weights, val_share=val_share, keep=keep,
             drop_silent=drop_silent, drop_duplicates=drop_duplicates,
         )  # fmt: skip
-        self.records, self.report = choice.records, choice.report
+        self.records = choice.records
         window_bytes = 1 if few_shards else self._store.window_bytes
         self._stream = Stream(self.records, seed, choice.weights, self._store.bytes_to_fetch, window_bytes)
-        self.segment, self.seed, self.num_workers, self.random_crop = segment, seed, num_workers, random_crop
+        self.segment, self.random_crop = segment, random_crop
+        super().__init__(max(1, min(batch_size, len(self.records) // world_size)), seed, num_workers)
         self.rank, self.world_size = rank, world_size
-        self.batch_size = max(1, min(batch_size, len(self.records) // world_size))
-        self.report["batch_size"] = self.batch_size
-        self.position = 0
-
-    @property
-    def stride(self) -> int:
-        """Records that all ranks together take per step."""
-        return self.batch_size * self.world_size
+        self.report = {**choice.report, "batch_size": self.batch_size}
 
     @property
     def epoch(self) -> int:
@@ -114,55 +103,11 @@ class SegmentLoader:
         """Batches of as many records as there are."""
         return math.ceil(len(self.records) / self.stride)
 
-    def __iter__(self) -> Iterator[Batch]:
-        """The rest of the stream from `position`; it never ends."""
-        if self.num_workers == 0:
-            while True:
-                yield self._took(self._batch_at(self.position))
-        with ExitStack() as stack:
-            pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
-            stack.callback(pool.shutdown, cancel_futures=True)
-            prefetcher = stack.enter_context(self._prefetcher()) if self._store.reach else None
-            ahead, pending = self.position, deque[Future[Batch]]()
-            while True:
-                if prefetcher is not None:
-                    prefetcher.advance(ahead)
-                while len(pending) <= self.num_workers:
-                    pending.append(pool.submit(self._batch_at, ahead))
-                    ahead += self.stride
-                yield self._took(pending.popleft().result())
-
     def one_pass(self) -> Iterator[Batch]:
         """Every record of the split once, as it comes first, the last batch short; does not move `position`."""
         places = self._stream.first_places().tolist()
         for start in range(0, len(places), self.batch_size):
             yield self._collate(places[start : start + self.batch_size])
-
-    def shard(self, rank: int, world_size: int) -> SegmentLoader:
-        """One rank's part of this stream; this loader's batch size is the sum over the ranks. Memory is shared."""
-        part = copy.copy(self)
-        part.rank, part.world_size = rank, world_size
-        part.batch_size = max(1, self.batch_size // world_size)
-        part.report = {**self.report, "batch_size": part.batch_size}
-        return part
-
-    def state_dict(self) -> dict[str, Any]:
-        """The position after the last batch handed out, and what it is a position in."""
-        return {"position": self.position, "seed": self.seed, "digest": self.digest}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a saved position; iterators made before are void.
-
-        Raises:
-            CorpusError: the state belongs to another corpus, split or seed.
-        """
-        for name, mine in (("digest", self.digest), ("seed", self.seed)):
-            if state[name] != mine:
-                raise CorpusError(
-                    f"the loader's saved position is of {name} {state[name]}, this corpus and seed have {mine}: "
-                    "resume on the same corpus with the same seed, or start anew"
-                )
-        self.position = int(state["position"])
 
     def frames_of(self, record: Candidate) -> np.ndarray:
         """All frame embeddings (S, E) of one of `records`, float16."""
@@ -177,16 +122,26 @@ class SegmentLoader:
         wanted = {shards[place] for place in drawn}
         return [record for record in self.records if (record.corpus, record.shard) in wanted]
 
-    def _prefetcher(self) -> Prefetcher:
-        return Prefetcher(self._stream, self._store.corpora, max(1, round(self._store.reach * len(self.records))))
+    def crop_at(self, place: int) -> tuple[str, np.ndarray]:
+        """Key and crop (T,) float32 of the record at a place of the stream."""
+        record, epoch = self._stream.at(place)
+        wave = self._store.read(record.shard, record.key, record.corpus).wave
+        return record.key, crop_wave(wave, self._start(epoch, record), self.segment.num_samples)
 
-    def _took(self, batch: Batch) -> Batch:
-        self.position = batch["position"]
-        return batch
+    def sound_of(self, record: Candidate) -> np.ndarray:
+        """The whole sound (T,) int16 of one of `records`."""
+        return self._store.read(record.shard, record.key, record.corpus).wave[: record.num_samples]
 
-    def _batch_at(self, position: int) -> Batch:
-        batch = self._collate(range(position + self.rank, position + self.stride, self.world_size))
-        return {**batch, "position": position + self.stride}
+    def follower(self) -> AbstractContextManager[Follower | None]:
+        """Fetches shards before they are needed, where they have to be fetched."""
+        reach = self._store.reach
+        if not reach:
+            return nullcontext()
+        return Prefetcher(self._stream, self._store.corpora, max(1, round(reach * len(self.records))))
+
+    def batch_at(self, position: int) -> Batch:
+        """This rank's records from a position on."""
+        return self._collate(self.places(position))
 
     def _collate(self, places: Sequence[int]) -> Batch:
         items = [self._item(*self._stream.at(place)) for place in places]
