@@ -21,6 +21,14 @@ def analyse(wave_BT: Tensor, spec: MelSpec, window: Tensor) -> Tensor:
     return spectrum
 
 
+def inverse_stft(spectrum_BFK: Tensor, spec: MelSpec, window: Tensor) -> Tensor:
+    """The wave (B, T) whose `analyse` is nearest, by least squares."""
+    frames_BFN = torch.fft.irfft(spectrum_BFK, n=spec.n_fft) * window
+    squares_1FN = window.square().expand(1, frames_BFN.shape[1], -1)
+    edge, hop = spec.edge_padding, spec.hop_length
+    return overlap_add(frames_BFN, edge, hop) / overlap_add(squares_1FN, edge, hop).clamp_min(1e-11)
+
+
 def overlap_add(frames_BFN: Tensor, padding: int, hop: int) -> Tensor:
     """Frames (B, F, n_fft) added up at their places, `padding` samples cut off at each end: (B, T)."""
     count, n_fft = frames_BFN.shape[1:]

@@ -49,8 +49,8 @@ def find_vocoder(name: str | Path) -> Path:
         return path
     if str(name).count("/") != 1 or path.exists() or str(name).startswith((".", "/", "~")):
         raise UsageError(
-            f"vocoder {str(name)!r} does not exist: give griffin-lim or what clipsonic train-vocoder or convert wrote, "
-            "a publisher's folder, or a hub id OWNER/NAME"
+            f"vocoder {str(name)!r} does not exist: give griffin-lim or what clipsonic train --config vocoder or "
+            "convert wrote, a publisher's folder, or a hub id OWNER/NAME"
         )
     return _downloaded(str(name))
 
@@ -107,8 +107,8 @@ def read_config(folder: Path) -> dict[str, Any]:
                 raise CheckpointError(f"{path} is damaged (it is no object): bring the file again")
             return values
     raise UsageError(
-        f"vocoder {folder} does not exist or has no {CONFIG_FILE}: give griffin-lim or what clipsonic train-vocoder or "
-        "convert wrote, or a publisher's folder"
+        f"vocoder {folder} does not exist or has no {CONFIG_FILE}: give griffin-lim or what clipsonic train "
+        "--config vocoder or convert wrote, or a publisher's folder"
     )
 
 
@@ -122,7 +122,7 @@ def _read_yaml(text: str) -> Any:
 
 
 def load_own(folder: Path) -> Vocos:
-    """What `clipsonic train-vocoder` wrote.
+    """What `clipsonic train --config vocoder` wrote.
 
     Raises:
         CheckpointError: damaged, or with settings or weights that are not a Vocos's.

@@ -21,7 +21,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipsonic.audio.frames import analyse, overlap_add
+from clipsonic.audio.frames import analyse, inverse_stft
 from clipsonic.audio.mel import mel_filterbank
 from clipsonic.errors import SpecError
 from clipsonic.specs import MelSpec
@@ -132,10 +132,7 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
 
     def inverse_stft(self, spectrum_BFK: Tensor) -> Tensor:
         """Least-squares inverse of columns framed as `LogMel` does, (B, T)."""
-        frames_BFN = torch.fft.irfft(spectrum_BFK, n=self.spec.n_fft) * self.window
-        squares_1FN = self.window.square().expand(1, frames_BFN.shape[1], -1)
-        edge, hop = self.spec.edge_padding, self.spec.hop_length
-        return overlap_add(frames_BFN, edge, hop) / overlap_add(squares_1FN, edge, hop).clamp_min(1e-11)
+        return inverse_stft(spectrum_BFK, self.spec, self.window)
 
 
 class ConvNeXtBlock(nn.Module):

@@ -10,6 +10,8 @@ import io
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ from clipsonic.files import write_whole
 Wave = npt.NDArray[np.float32]
 
 FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+READABLE = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".aif", ".oga", ".opus"}
+"""Suffixes of what `read_audio` reads."""
 QUIETEST_LUFS = -70.0
 _LOUDNESS_BLOCK_S = 0.4
 QUIETEST_DB = -120.0
@@ -52,21 +56,43 @@ def write_audio(
     write_whole(target, _encode(wave, sample_rate_hz, form, metadata))
 
 
-def read_audio(path: str | os.PathLike[str]) -> tuple[Wave, int]:
+def read_audio(path: str | os.PathLike[str], start: int = 0, count: int = -1) -> tuple[Wave, int]:
     """A sound file as (T,) float32 mono, its channels mixed as one (`audio.mono`), and its rate in Hz.
+
+    Args:
+        start, count: the samples of the file that are read; by default all.
 
     Raises:
         UsageError: there is no such file.
         ClipsonicError: it is no sound file that libsndfile can read.
     """
+    with _opened(path) as file:
+        file.seek(start)
+        samples = file.read(count, dtype="float32", always_2d=True)
+        return mix(list(np.ascontiguousarray(samples.T))).wave, int(file.samplerate)
+
+
+def audio_length(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Samples and rate in Hz of a sound file, without decoding it.
+
+    Raises:
+        UsageError: there is no such file.
+        ClipsonicError: it is no sound file that libsndfile can read.
+    """
+    with _opened(path) as file:
+        return int(file.frames), int(file.samplerate)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
     source = _existing(path)
     try:
-        samples, sample_rate_hz = soundfile.read(source, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(source) as file:
+            yield file
     except soundfile.LibsndfileError as error:
         raise ClipsonicError(
             f"{source} is not a sound file that can be read ({error.error_string}): give WAV or FLAC"
         ) from None
-    return mix(list(np.ascontiguousarray(samples.T))).wave, int(sample_rate_hz)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

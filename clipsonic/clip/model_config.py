@@ -7,10 +7,12 @@ is refused until it is listed here; CoCa's second text tower never was one of ou
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from clipsonic.errors import CheckpointError
+from clipsonic.errors import CheckpointError, UsageError
+from clipsonic.resources import bundled_path
 from clipsonic.settings import (
     HUB_NAME,
     NOTHING,
@@ -74,6 +76,25 @@ PREPROCESS: dict[str, Kind] = {
     "interpolation": one_of("bicubic", "bilinear", "random"),
     "resize_mode": one_of("shortest", "longest", "squash"), "fill_color": _COLOUR,
 }  # fmt: skip
+
+
+def read_recipe(path: str | Path | None = None) -> dict[str, Any]:
+    """An architecture file; by default the bundled one.
+
+    Raises:
+        UsageError: missing, or without one of its three keys.
+    """
+    file = Path(path) if path else bundled_path("priors", "recipes", "soundstage-clip.json")
+    try:
+        recipe: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        missing = [key for key in ("architecture", "model_cfg", "preprocess_cfg") if key not in recipe]
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"architecture {file} cannot be read ({error}): give a JSON file as in priors/recipes"
+        ) from None
+    if missing:
+        raise UsageError(f"architecture {file} lacks {', '.join(missing)}: give a JSON file as in priors/recipes")
+    return recipe
 
 
 def check_config(config: dict[str, Any], where: Path | str) -> None:

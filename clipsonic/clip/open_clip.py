@@ -95,7 +95,8 @@ def recipe_of(name: str | Path) -> dict[str, Any]:
     folder = _folder_of(name)
     if folder is None or not (folder / MERGES_FILE).is_file():
         raise UsageError(
-            f"--init {name} is not a CLIP that train-clip wrote ({MERGES_FILE} is missing): give tiny or such a folder"
+            f"--init {name} is not a CLIP that `clipsonic train --config clip` wrote ({MERGES_FILE} is missing): "
+            "give tiny or such a folder"
         )
     stored = _read_config(folder)
     return {key: stored[key] for key in ("architecture", "model_cfg", "preprocess_cfg")}
@@ -107,21 +108,13 @@ def resizer(recipe: dict[str, Any]) -> Callable[[list[Image.Image]], np.ndarray]
     return lambda pictures: np.stack([np.asarray(resize(picture)) for picture in pictures])
 
 
-def clip_loss() -> torch.nn.Module:
-    """open_clip's own contrastive loss: (image features, text features, logit scale) -> scalar."""
-    loss: torch.nn.Module = open_clip.ClipLoss(cache_labels=True)
-    return loss
-
-
 def encode_captions(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """(B, context) tokens to (B, E) unit vectors, without work on the padding after the longest caption.
+    """(B, S) tokens, S at most the context and at least the longest caption, to (B, E) unit vectors.
 
-    Equal to `model.encode_text(tokens, normalize=True)`: attention is causal and the pooling stops at the end token.
-    Only for models of `new_clip` (text tower in the model itself, pooling by argmax).
+    Equal to `model.encode_text` of tokens padded to the context: attention is causal and the pooling stops at the end
+    token. Only for models of `new_clip` (text tower in the model itself, pooling by argmax).
     """
-    ends = tokens.argmax(1)
-    length = int(ends.max()) + 1
-    tokens = tokens[:, :length]
+    ends, length = tokens.argmax(1), tokens.shape[1]
     x_BSD = model.token_embedding(tokens) + model.positional_embedding[:length]
     x_BSD = model.ln_final(model.transformer(x_BSD, attn_mask=model.attn_mask[:length, :length]))
     pooled = x_BSD[torch.arange(len(tokens), device=tokens.device), ends]

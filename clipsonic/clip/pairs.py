@@ -11,7 +11,8 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from PIL import Image
 from clipsonic.clip.pictures import as_rgb
 from clipsonic.errors import CorpusError, UsageError
 
-_PICTURES = ("jpg", "jpeg", "png", "webp")
+PICTURES = ("jpg", "jpeg", "png", "webp")
+"""Extensions of a sample's picture, the first that is there is taken."""
 _MAX_MEMBER_BYTES = 32 * 2**20
 _MAX_PIXELS = 64 * 2**20
 
@@ -82,71 +84,62 @@ def find_tars(sources: Sequence[str | Path]) -> list[Path]:
     return tars
 
 
+def samples(archive: tarfile.TarFile) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """(key, {extension: member}) of each sample of an open tar, in order; members over 32 MiB are left out.
+
+    Raises:
+        TarError, OSError, EOFError: it is damaged.
+    """
+    key = ""
+    parts: dict[str, tarfile.TarInfo] = {}
+    for member in archive:
+        archive.members.clear()  # type: ignore[attr-defined]  # else it keeps a kilobyte of each
+        name, _, extension = member.name.rpartition("/")[2].partition(".")
+        if not member.isfile() or not extension or member.size > _MAX_MEMBER_BYTES:
+            continue
+        if name != key and parts:
+            yield key, parts
+            parts = {}
+        key, parts[extension.lower()] = name, member
+    if parts:
+        yield key, parts
+
+
 def read_samples(tar: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """(key, {extension: content}) of each sample of a tar, in order.
 
     Raises:
         CorpusError: the file is not a readable tar.
     """
-    key = ""
-    parts: dict[str, bytes] = {}
+    with readable(tar), tarfile.open(tar, "r:") as archive:
+        for key, parts in samples(archive):
+            yield key, {extension: content(archive, member) for extension, member in parts.items()}
+
+
+def content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """The bytes of a member."""
+    file = archive.extractfile(member)
+    return file.read() if file else b""
+
+
+@contextmanager
+def readable(tar: Path) -> Iterator[None]:
+    """Says of a tar that cannot be read that it cannot.
+
+    Raises:
+        CorpusError: what was raised inside shows that the file is not a readable tar.
+    """
     try:
-        with tarfile.open(tar, "r|") as archive:
-            for member in archive:
-                name, _, extension = Path(member.name).name.partition(".")
-                if not member.isfile() or not extension or member.size > _MAX_MEMBER_BYTES:
-                    continue
-                if name != key and parts:
-                    yield key, parts
-                    parts = {}
-                content = archive.extractfile(member)
-                key, parts[extension.lower()] = name, content.read() if content else b""
+        yield
     except (tarfile.TarError, EOFError, OSError) as error:
         raise CorpusError(f"{tar} is not a readable tar ({error}): make it again or leave it out") from None
-    if parts:
-        yield key, parts
 
 
 def read_pairs(sources: Sequence[str | Path]) -> Iterator[Pair | None]:
     """Every pair of the sources in order; None stands for a sample without picture or caption."""
     for tar in find_tars(sources):
         for key, parts in read_samples(tar):
-            yield _pair(key, parts)
-
-
-def load_table(
-    sources: Sequence[str | Path], resized: Callable[[list[Image.Image]], np.ndarray], chunk: int = 256
-) -> PairTable:
-    """All pairs in memory, pictures resized once by the CLIP's own transform (`ClipEmbedder.resized`).
-
-    Raises:
-        CorpusError: not one usable pair.
-    """
-    pictures: list[np.ndarray] = []
-    kept: list[Pair] = []
-    waiting: list[Image.Image] = []
-    refused = 0
-    for pair in read_pairs(sources):
-        image = open_picture(pair.picture) if pair else None
-        if pair is None or image is None:
-            refused += 1
-            continue
-        kept.append(pair)
-        waiting.append(image)
-        if len(waiting) == chunk:
-            pictures.append(resized(waiting))
-            waiting = []
-    if not kept:
-        raise CorpusError(f"no usable pair in {', '.join(map(str, sources))}: each needs a picture and a caption")
-    if waiting:
-        pictures.append(resized(waiting))
-    return PairTable(
-        np.concatenate(pictures),
-        [pair.captions for pair in kept],
-        [pair.kind for pair in kept],
-        [pair.numbers for pair in kept],
-        refused,
-    )
+            yield pair_of(key, parts)
 
 
 def open_picture(data: bytes) -> Image.Image | None:
@@ -160,8 +153,9 @@ def open_picture(data: bytes) -> Image.Image | None:
         return None
 
 
-def _pair(key: str, parts: dict[str, bytes]) -> Pair | None:
-    picture = next((parts[extension] for extension in _PICTURES if extension in parts), None)
+def pair_of(key: str, parts: dict[str, bytes]) -> Pair | None:
+    """The pair of a sample's files, or None where there is no picture or no caption."""
+    picture = next((parts[extension] for extension in PICTURES if extension in parts), None)
     facts = _facts(parts.get("json", b""))
     spoken = [
         parts.get("txt", b"").decode("utf-8", "replace"),

@@ -21,13 +21,18 @@ def short_merges(captions: Iterable[str], merges: Sequence[str], num_merges: int
         num_merges: how many to keep; more where the captions alone use more.
     """
     ranks = {tuple(merge.split()): rank for rank, merge in enumerate(merges)}
-    words = {word for caption in captions for word in re.findall(r"[a-z]+|[0-9]|[^a-z0-9\s]+", caption.lower())}
+    words = {word for caption in captions for word in words_of(caption)}
     used = {rank for word in words for rank in _merges_of(word, ranks)}
     for rank in range(len(merges)):
         if len(used) >= num_merges:
             break
         used.add(rank)
     return [merges[rank] for rank in sorted(used)]
+
+
+def words_of(caption: str) -> list[str]:
+    """What merges never cross: words, single digits and runs of other signs, in lower case."""
+    return re.findall(r"[a-z]+|[0-9]|[^a-z0-9\s]+", caption.lower())
 
 
 def packed(merges: Sequence[str]) -> bytes:

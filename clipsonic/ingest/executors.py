@@ -23,6 +23,7 @@ from clipsonic.ingest.unit import UnitBuilder
 
 _EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each
 _SMALL_CLIP = 20_000_000  # weights
+_loaded: dict[str, Embedder] = {}
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,20 @@ def build_unit(
     for shard in result["shards"]:
         task.destination.publish(shard["name"])
     return result
+
+
+def embedder_of(clip: Any) -> Embedder:
+    """The CLIP of a task, loaded once in each process; `clip` is a name, or an embedder."""
+    if not isinstance(clip, str):
+        embedder: Embedder = clip
+        return embedder
+    if clip not in _loaded:
+        import torch
+
+        from clipsonic.clip.open_clip import load_clip
+
+        _loaded[clip] = load_clip(clip, device="cuda" if torch.cuda.is_available() else "cpu")
+    return _loaded[clip]
 
 
 def num_cores() -> int:

@@ -9,14 +9,14 @@ Ray process loads the CLIP once.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest.ahead import working_ahead
 from clipsonic.ingest.batches import Embedder
-from clipsonic.ingest.executors import Tick, UnitTask, build_unit, one_thread_if_small
+from clipsonic.ingest.executors import Tick, UnitTask, build_unit, embedder_of, one_thread_if_small
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
 
@@ -24,7 +24,9 @@ _EVENTS_AHEAD = 16
 _RETRIES = 5
 """How many dying nodes a unit may meet."""
 _SUBMITTED_PER_CORE = 3
-_loaded: dict[str, Embedder] = {}
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class RayExecutor:
@@ -58,33 +60,38 @@ class RayExecutor:
     def build(
         self, units: Sequence[Unit], task: UnitTask, embedder: Embedder, tick: Tick
     ) -> Iterator[tuple[Unit, dict[str, Any]]]:
-        """Each unit with its result, as they end.
-
-        Raises:
-            ClipsonicError: a unit could not be built on any node.
-        """
-        remote = self._ray.remote(num_cpus=1, num_gpus=self._gpus_per_task(), max_retries=_RETRIES)(_build_here)
-        clip = self._ray.put(embedder) if self._clip is None else self._clip
-        todo, running = iter(units), dict[Any, Unit]()
-        while True:
-            while len(running) < self._num_submitted() and (unit := next(todo, None)) is not None:
-                running[remote.remote(unit, task, clip)] = unit
-            if not running:
-                return
-            done, _ = self._ray.wait(list(running), num_returns=1)
-            unit = running.pop(done[0])
-            result = self._result_of(done[0], unit)
+        """Each unit with its result, as they end; raises as `each`."""
+        for unit, result in self.each(_build_here, units, task, embedder=embedder):
             tick(len(unit.jobs))
             yield unit, result
 
-    def _result_of(self, reference: Any, unit: Unit) -> dict[str, Any]:
+    def each(
+        self, work: Callable[..., R], items: Iterable[T], *arguments: Any, embedder: Embedder | None = None
+    ) -> Iterator[tuple[T, R]]:
+        """Each item with `work(item, *arguments, clip)`, as they end; `clip` is what `embedder_of` takes.
+
+        Raises:
+            ClipsonicError: a task could not be done on any node.
+        """
+        remote = self._ray.remote(num_cpus=1, num_gpus=self._gpus_per_task(), max_retries=_RETRIES)(work)
+        clip = self._ray.put(embedder) if self._clip is None else self._clip
+        todo, running = iter(items), dict[Any, T]()
+        while True:
+            while len(running) < self._num_submitted() and (item := next(todo, None)) is not None:
+                running[remote.remote(item, *arguments, clip)] = item
+            if not running:
+                return
+            done, _ = self._ray.wait(list(running), num_returns=1)
+            item = running.pop(done[0])
+            yield item, self._result_of(done[0])
+
+    def _result_of(self, reference: Any) -> Any:
         try:
-            result: dict[str, Any] = self._ray.get(reference)
-            return result
+            return self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             words = str(error).strip().splitlines()[-1]
             raise ClipsonicError(
-                f"unit {unit.number} could not be built on the cluster ({words}): run the same command again to go on"
+                f"a part could not be done on the cluster ({words}): run the same command again to go on"
             ) from None
 
     def _num_submitted(self) -> int:
@@ -99,7 +106,7 @@ class RayExecutor:
 
 def _build_here(unit: Unit, task: UnitTask, clip: Any) -> dict[str, Any]:
     """One unit, in a process of Ray's; `clip` is a name, or an embedder."""
-    embedder = _embedder_of(clip)
+    embedder = embedder_of(clip)
     pool = WorkerPool(1, timeout_s=task.timeout_s, memory_mb=task.memory_mb)
     with (
         pool,
@@ -107,19 +114,6 @@ def _build_here(unit: Unit, task: UnitTask, clip: Any) -> dict[str, Any]:
         working_ahead(pool.run(unit.jobs, task.settings), _EVENTS_AHEAD) as events,
     ):
         return build_unit(unit, events, task, embedder, lambda _: None)
-
-
-def _embedder_of(clip: Any) -> Embedder:
-    if not isinstance(clip, str):
-        embedder: Embedder = clip
-        return embedder
-    if clip not in _loaded:
-        import torch
-
-        from clipsonic.clip.open_clip import load_clip
-
-        _loaded[clip] = load_clip(clip, device="cuda" if torch.cuda.is_available() else "cpu")
-    return _loaded[clip]
 
 
 def _seen_from_anywhere(clip: str) -> str:

@@ -75,7 +75,7 @@ class TextPrior:
         if fingerprint != self.fingerprint:
             raise FingerprintError(
                 f"the prior lives in CLIP space {self.fingerprint}, the texts in {fingerprint}: "
-                "use a prior trained in the same space (clipsonic train-prior --clip)"
+                "use a prior trained in the same space (clipsonic train --config prior)"
             )
 
     def encodings_of(self, clip: ClipEmbedder, captions: Sequence[str]) -> Spoken | None:
@@ -152,7 +152,7 @@ class TextPrior:
     def loss(
         self, text_embeds: torch.Tensor, image_embeds: torch.Tensor, timesteps: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        """Mean squared error of the predicted image embedding, scaled by sqrt(E) as dalle2-pytorch does; ours only.
+        """Squared error (B,) of each predicted image embedding, scaled by sqrt(E) as dalle2-pytorch does; ours only.
 
         Args:
             text_embeds, image_embeds: (B, E) unit vectors.

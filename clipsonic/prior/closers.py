@@ -67,7 +67,7 @@ def why_not(name: str, prior: TextPrior | None, bank: EmbedBank | None) -> str |
     if name == "prior" and prior is None:
         return "closer 'prior' needs a prior of the model's CLIP space: give --prior FOLDER or --closer zero-shot"
     if name == "mean-shift" and (prior is None or prior.means is None):
-        return "closer 'mean-shift' needs a prior that keeps the means of its pairs: train it by clipsonic train-prior"
+        return "closer 'mean-shift' needs a prior that keeps the means of its pairs: clipsonic train --config prior"
     if name == "neighbours" and bank is None:
         return "closer 'neighbours' needs the bank that clipsonic train writes: train again, or take another closer"
     return None

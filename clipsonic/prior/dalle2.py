@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -132,8 +133,8 @@ class Dalle2Core:
     ) -> torch.Tensor:
         """As `TextPrior.loss`."""
         scaled = image_embeds * self.diffusion.image_embed_scale
-        loss: torch.Tensor = self.diffusion.p_losses(scaled, timesteps, {"text_embed": text_embeds}, noise=noise)
-        return loss
+        squares: torch.Tensor = self.diffusion.p_losses(scaled, timesteps, {"text_embed": text_embeds}, noise=noise)
+        return squares.mean(dim=1)
 
     def _ancestral(
         self, x: torch.Tensor, condition: dict[str, Any], noise: ItemNoise, steps: int, guidance: float
@@ -187,7 +188,7 @@ def _build_ours(shape: PriorShape) -> Any:
         heads=shape.heads,
         dim_head=shape.head_width,
     )
-    return DiffusionPrior(
+    diffusion = DiffusionPrior(
         net=network,
         image_embed_dim=shape.width,
         timesteps=shape.num_timesteps,
@@ -195,6 +196,8 @@ def _build_ours(shape: PriorShape) -> Any:
         predict_x_start=True,
         cond_drop_prob=0.0,
     )
+    diffusion.noise_scheduler.loss_fn = partial(functional.mse_loss, reduction="none")
+    return diffusion
 
 
 def _build_laion(shape: LaionShape) -> Any:

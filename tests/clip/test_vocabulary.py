@@ -4,8 +4,8 @@ import gzip
 
 import open_clip
 
+from clipsonic.clip.model_config import read_recipe
 from clipsonic.clip.open_clip import new_clip, published_merges
-from clipsonic.clip.train_run import read_recipe
 from clipsonic.clip.vocabulary import packed, short_merges
 
 CAPTIONS = ("a small glass bell ringing slowly", "three huge trees in the wind, howling", "medium-sized 2 xylophones")

@@ -90,8 +90,10 @@ def test_the_loss_leaves_its_arguments_alone_and_is_the_packages_own(prior, text
     assert torch.equal(images, kept)
     scheduler = prior.core.diffusion.noise_scheduler
     noisy = scheduler.q_sample(images * 32**0.5, times, noise)
-    expected = torch.nn.functional.mse_loss(prior.core.diffusion.net(noisy, times, text_embed=texts), images * 32**0.5)
-    assert torch.equal(loss, expected)
+    said = prior.core.diffusion.net(noisy, times, text_embed=texts)
+    expected = torch.nn.functional.mse_loss(said, images * 32**0.5)
+    assert loss.shape == (3,)
+    assert abs(float(loss.mean() / expected) - 1.0) < 1e-6  # the same sum in another order
 
 
 def test_a_saved_prior_is_read_back_with_equal_samples(prior, texts, tmp_path):
