@@ -29,7 +29,7 @@ def convert_vocoder(source: str | Path, out: Path) -> dict[str, Any]:
     vocoder = load_vocoder(folder)
     if not isinstance(vocoder, PublishedVocoder):
         raise UsageError(
-            f"vocoder {source} was made by clipsonic train-vocoder and needs no conversion: use it as it is"
+            f"vocoder {source} was made by clipsonic train --config vocoder and needs no conversion: use it as it is"
         )
     vocoder.save_pretrained(out)
     facts, origin = vocoder.facts, vocoder.facts.provenance

@@ -17,7 +17,7 @@ from jsonargparse import ActionConfigFile, ArgumentParser, DefaultHelpFormatter 
 
 from clipsonic.errors import UsageError
 from clipsonic.resources import find_config
-from clipsonic.train.config import TrainConfig
+from clipsonic.train.config import Sources, TrainConfig
 
 EXAMPLE = """\
 example:
@@ -25,8 +25,12 @@ example:
   clipsonic train --config tiny --config short --corpus CORPUS --out PIPELINE --optim.lr 5e-4 --optim.batch_size 16
 
   clipsonic train --config tiny --init tiny --corpus CORPUS --out PIPELINE --optim.lr 3e-4
+  clipsonic train --config clip --pairs TARS --out CLIP
+  clipsonic train --config prior --pairs EMBEDDINGS --out PRIOR
+  clipsonic train --config vocoder --corpus CORPUS --recordings SOUNDS --out VOCODER
 
-The same command continues a run that was stopped; at the end PIPELINE is a folder for `clipsonic generate --model`.
+The same command continues a run that was stopped; at the end its --out is a folder to use: of a pipeline for
+`clipsonic generate --model`.
 --print_config shows the merged config. Logs: tensorboard --logdir PIPELINE/logs
 """
 
@@ -73,23 +77,31 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command: one for every field of the config, and where to read and write."""
     parser = TrainParser(
         prog=prog,
-        usage=f"{prog} [--config CONFIG]... --corpus FOLDER --out FOLDER [--resume auto|never|FILE] [--init PIPELINE] "
+        usage=f"{prog} [--config CONFIG]... DATA --out FOLDER [--resume auto|never|FILE] [--init PIPELINE] "
         "[--dry-run] [--KEY VALUE]...",
-        description="Train a sound model on a corpus and save it as a pipeline folder.",
+        description="Train a sound model, an adapter, a CLIP, a prior, a vocoder or a judge: what the config says.",
         epilog=EXAMPLE,
         allow_abbrev=False,
         default_env=False,
         formatter_class=_Help,
     )
     add = parser.add_argument
-    add("--config", action=ActionConfigFile, help="a YAML file or a preset (tiny, base, clipsonic); overlays follow")
+    add(
+        "--config",
+        action=ActionConfigFile,
+        help="a YAML file, or a preset such as tiny, base, clip or vocoder; overlays follow",
+    )
     add(
         "--corpus",
-        required=True,
+        default=[],
         action="append",
         metavar="FOLDER",
         help="what clipsonic ingest wrote: a folder, s3://, http(s)://...; may be repeated, see --data.weights",
     )
+    pairs = "tars of pictures with captions or folders of them (clip), what clipsonic embed-pairs wrote (prior)"
+    add("--pairs", default=[], nargs="+", metavar="PLACE", help=pairs)
+    add("--val-pairs", default=[], nargs="+", metavar="PLACE", help="pairs to judge by; by default some of --pairs")
+    add("--recordings", metavar="FOLDER", help="sounds to learn from (vocoder), beside a corpus or alone")
     add("--out", required=True, metavar="FOLDER", help="the pipeline folder; checkpoints and logs go there too")
     add(
         "--resume",
@@ -97,7 +109,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         metavar="auto|never|FILE",
         help="from --out's newest checkpoint, anew, or from a file",
     )
-    add("--init", metavar="PIPELINE", help="train this pipeline on: a folder, a hub id or tiny; keeps its network")
+    add("--init", metavar="FOLDER", help="train this on: a folder of the lesson's kind, a pipeline's hub id, or tiny")
     add("--max-steps", type=int, metavar="N", help="as --run.max_steps")
     add("--max-minutes", type=float, metavar="M", help="as --run.max_minutes; the learning rate follows the clock")
     add("--dry-run", action="store_true", help="print size, memory, speed here and hours of the run; write nothing")
@@ -111,13 +123,14 @@ def run(args: Any) -> dict[str, Any]:
     out = Path(args.out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder")
+    sources = Sources(tuple(args.corpus), tuple(args.pairs), tuple(args.val_pairs), args.recordings)
     if args.dry_run:
-        from clipsonic.train.dry_run import dry_run
+        from clipsonic.train.run import dry_run
 
-        return dry_run(config, args.corpus)
-    from clipsonic.train.session import train
+        return dry_run(config, sources, args.init)
+    from clipsonic.train.run import train
 
-    return train(config, args.corpus, out, resume=args.resume, init=args.init)
+    return train(config, sources, out, resume=args.resume, init=args.init)
 
 
 def config_of(args: Any) -> TrainConfig:
@@ -148,4 +161,4 @@ def load_config(*names: str | Path) -> TrainConfig:
         UsageError: no such file, an unknown key, or a number out of its range.
     """
     words = [word for name in names for word in ("--config", str(name))]
-    return config_of(build_parser("clipsonic train").parse_args([*words, "--corpus", "-", "--out", "-"]))
+    return config_of(build_parser("clipsonic train").parse_args([*words, "--out", "-"]))

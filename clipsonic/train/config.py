@@ -7,18 +7,28 @@ Nothing heavy is imported here, so the command's help is quick.
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from clipsonic.errors import UsageError
 from clipsonic.specs import MelFields, MelSpec, SegmentSpec
-from clipsonic.train.adapter_config import AdapterConfig, DistillConfig, check_together
+from clipsonic.train.engine.config import AdversaryConfig, EmaConfig, EngineConfig, OptimConfig, RunConfig, require
+from clipsonic.train.lessons.configs import (
+    AdapterConfig,
+    ClipConfig,
+    DistillConfig,
+    JudgeConfig,
+    PriorConfig,
+    VocoderConfig,
+    check_together,
+)
 
+__all__ = ["AdversaryConfig", "EmaConfig", "OptimConfig", "RunConfig", "TrainConfig"]
 
-def _require(rule: bool, name: str, value: object, must: str) -> None:
-    if not rule:
-        raise UsageError(f"{name} {value} must be {must}: change it in the config or with --{name}")
+LESSONS = ("sound", "clip", "prior", "vocoder", "judge")
+SHARDED = ("sound", "prior")
+"""Lessons whose weights FSDP may share out."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,8 @@ class DiTConfig:
     def __post_init__(self) -> None:
         for name, value in dataclasses.asdict(self).items():
             least = 0 if name in ("fine_depth", "fine_attention", "fine_beat") else 1
-            _require(value >= least, f"model.dit.{name}", value, f"at least {least}")
-        _require(self.width % self.heads == 0, "model.dit.width", self.width, f"a multiple of the {self.heads} heads")
+            require(value >= least, f"model.dit.{name}", value, f"at least {least}")
+        require(self.width % self.heads == 0, "model.dit.width", self.width, f"a multiple of the {self.heads} heads")
 
 
 @dataclass(frozen=True)
@@ -73,9 +83,9 @@ class UNetConfig:
     condition_width: int = 768
 
     def __post_init__(self) -> None:
-        _require(len(self.channels) > 0 and min(self.channels) >= 1, "model.unet.channels", self.channels, "positive")
+        require(len(self.channels) > 0 and min(self.channels) >= 1, "model.unet.channels", self.channels, "positive")
         for name in ("layers", "attention_levels", "head_width", "condition_width"):
-            _require(getattr(self, name) >= 1, f"model.unet.{name}", getattr(self, name), "at least 1")
+            require(getattr(self, name) >= 1, f"model.unet.{name}", getattr(self, name), "at least 1")
 
 
 @dataclass(frozen=True)
@@ -140,9 +150,9 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         steps, (low, high) = self.num_inference_steps, self.guidance_interval or (0.0, 1.0)
-        _require(steps is None or steps >= 1, "objective.num_inference_steps", steps, "at least 1")
+        require(steps is None or steps >= 1, "objective.num_inference_steps", steps, "at least 1")
         within = 0.0 <= low <= high <= 1.0
-        _require(within, "objective.guidance_interval", [low, high], "two rising times from 0 to 1")
+        require(within, "objective.guidance_interval", [low, high], "two rising times from 0 to 1")
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -170,64 +180,16 @@ class ConditionConfig:
     embed_noise_std: float = 0.4
 
     def __post_init__(self) -> None:
-        _require(0.0 <= self.dropout < 1.0, "condition.dropout", self.dropout, "from 0 to below 1")
+        require(0.0 <= self.dropout < 1.0, "condition.dropout", self.dropout, "from 0 to below 1")
         for name in ("global_share", "pooled_share", "timed_share"):
-            _require(getattr(self, name) >= 0.0, f"condition.{name}", getattr(self, name), "at least 0")
-        _require(sum(self.shares) > 0.0, "condition.timed_share", self.timed_share, "above 0 if the others are 0")
-        _require(self.embed_noise_std >= 0.0, "condition.embed_noise_std", self.embed_noise_std, "at least 0")
+            require(getattr(self, name) >= 0.0, f"condition.{name}", getattr(self, name), "at least 0")
+        require(sum(self.shares) > 0.0, "condition.timed_share", self.timed_share, "above 0 if the others are 0")
+        require(self.embed_noise_std >= 0.0, "condition.embed_noise_std", self.embed_noise_std, "at least 0")
 
     @property
     def shares(self) -> tuple[float, float, float]:
         """Of one global frame, pooled frames, timed frames."""
         return self.global_share, self.pooled_share, self.timed_share
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """AdamW and its schedule.
-
-    Args:
-        lr: peak learning rate.
-        betas: AdamW's averaging of gradient and its square.
-        weight_decay: on matrices only, not on norms and biases.
-        warmup_steps: steps of linear rise from 0 to lr; never more than a tenth of the run.
-        schedule: after the rise, a cosine fall to final_lr_share at the end of the run, or constant.
-        final_lr_share: share of lr left at the end of the cosine.
-        grad_clip: largest gradient norm.
-        batch_size: records per step over all devices; a smaller corpus shrinks it.
-        accumulate: batches per optimiser step.
-    """
-
-    lr: float = 1.5e-3
-    betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.01
-    warmup_steps: int = 100
-    schedule: Literal["cosine", "constant"] = "cosine"
-    final_lr_share: float = 0.02
-    grad_clip: float = 1.0
-    batch_size: int = 16
-    accumulate: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("lr", "grad_clip", "batch_size", "accumulate"):
-            value = getattr(self, name)
-            _require(value > 0, f"optim.{name}", value, "above 0")
-        _require(self.warmup_steps >= 0, "optim.warmup_steps", self.warmup_steps, "at least 0")
-        _require(all(0.0 <= beta < 1.0 for beta in self.betas), "optim.betas", self.betas, "from 0 to below 1")
-
-
-@dataclass(frozen=True)
-class EmaConfig:
-    """The averaged weights that are validated, previewed and saved.
-
-    Args:
-        decay: share kept per step; it rises to this value as (1 + step) / (10 + step).
-    """
-
-    decay: float = 0.998
-
-    def __post_init__(self) -> None:
-        _require(0.0 <= self.decay < 1.0, "ema.decay", self.decay, "from 0 to below 1")
 
 
 @dataclass(frozen=True)
@@ -259,94 +221,100 @@ class DataConfig:
     cache_gb: float = 50.0
 
     def __post_init__(self) -> None:
-        _require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "from 0 to below 1")
-        _require(1 <= self.bank_size <= 65_536, "data.bank_size", self.bank_size, "from 1 to 65536")
-        _require(self.cache_gb > 0, "data.cache_gb", self.cache_gb, "above 0")
+        require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "from 0 to below 1")
+        require(1 <= self.bank_size <= 65_536, "data.bank_size", self.bank_size, "from 1 to 65536")
+        require(self.cache_gb > 0, "data.cache_gb", self.cache_gb, "above 0")
+
+
+_OPTIONS = {"corpora": "--corpus", "pairs": "--pairs", "val_pairs": "--val-pairs", "recordings": "--recordings"}
+READS = {
+    **dict.fromkeys(("sound", "adapter", "fewstep"), ("corpora",)),
+    **dict.fromkeys(("clip", "prior"), ("pairs", "val_pairs")),
+    "vocoder": ("corpora", "recordings"),
+    "judge": (),
+}
+"""What each lesson learns from; one of your own may read anything."""
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """How long, how often, on what.
+class Sources:
+    """Where a lesson's data lies.
 
     Args:
-        max_steps: optimiser steps in all, over all resumed sessions.
-        max_minutes: training time in all, over all resumed sessions; the run ends at whichever limit comes first.
-        val_every: steps between validations; 0 never.
-        ckpt_every: steps between checkpoints; 0 only at the end and when interrupted.
-        preview_every: steps between pictures and sounds of fixed prompts; 0 never.
-        log_every: steps between log entries.
-        seed: of everything that is drawn.
-        precision: auto is bfloat16 on GPUs that have it, float32 elsewhere.
-        devices: GPUs of one machine (or processes on its CPU) to train on.
-        nodes: machines.
-        strategy: ddp gives each device a whole copy, fsdp a shard of weights and optimiser; auto is ddp for several.
-        compile: compile the denoiser with torch.compile; a minute at the start, for GPUs.
-        keep_last: newest checkpoints that are kept; the best by validation loss stays too, as best.ckpt.
-        wandb: log to Weights & Biases as well.
+        corpora: what `clipsonic ingest` wrote: folders or addresses.
+        pairs: pictures with captions (tars), or folders of embeddings.
+        val_pairs: as `pairs`, to judge by.
+        recordings: a folder of sounds.
     """
 
-    max_steps: int = 20000
-    max_minutes: float | None = None
-    val_every: int = 500
-    ckpt_every: int = 500
-    preview_every: int = 2000
-    log_every: int = 10
-    seed: int = 0
-    precision: Literal["auto", "float32", "bf16"] = "auto"
-    devices: int = 1
-    nodes: int = 1
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    compile: bool = False
-    keep_last: int = 2
-    wandb: bool = False
+    corpora: tuple[Path | str, ...] = ()
+    pairs: tuple[str, ...] = ()
+    val_pairs: tuple[str, ...] = ()
+    recordings: str | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("max_steps", "log_every", "devices", "nodes", "keep_last"):
-            _require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
-        for name in ("val_every", "ckpt_every", "preview_every"):
-            _require(getattr(self, name) >= 0, f"run.{name}", getattr(self, name), "at least 0 (0 is never)")
-        _require(self.max_minutes is None or self.max_minutes > 0, "run.max_minutes", self.max_minutes, "above 0")
+    def check(self, lesson: str) -> None:
+        """Refuse what a lesson does not read.
+
+        Raises:
+            UsageError: with the lesson and what it learns from.
+        """
+        reads = READS.get(lesson, tuple(_OPTIONS))
+        for name, option in _OPTIONS.items():
+            if getattr(self, name) and name not in reads:
+                others = " and ".join(_OPTIONS[other] for other in reads) or "what it renders itself"
+                raise UsageError(f"{option} is not read by {lesson}, which learns from {others}: leave it out")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(EngineConfig):
     """A whole run.
 
     Args:
-        model: the denoiser
-        segment: what the model makes
-        objective: what the denoiser learns to say
-        condition: what each sample sees of its frames
+        learn: the lesson (sound, clip, prior, vocoder, judge), or MODULE:NAME of the `course` of one of your own. sound
+            is an adapter with adapter.rank, and one that needs few steps with distill.steps
         optim: AdamW and its schedule
         ema: the averaged weights
-        data: how the corpus is read
         run: how long, how often, on what
+        model: the denoiser
+        segment: what the model makes; of a vocoder and a judge its mel space
+        objective: what the denoiser learns to say
+        condition: what each sample sees of its frames
+        data: how the corpus is read
         adapter: a low-rank adapter instead of the network
         distill: an adapter that makes few steps do
+        adversary: networks that tell true from made, for the lessons that have them
+        clip: the lesson clip
+        prior: the lesson prior
+        vocoder: the lesson vocoder
+        judge: the lesson judge
     """
 
+    learn: str = "sound"
     model: ModelConfig = field(default_factory=ModelConfig)
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     condition: ConditionConfig = field(default_factory=ConditionConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    ema: EmaConfig = field(default_factory=EmaConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    run: RunConfig = field(default_factory=RunConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        known = self.learn in LESSONS or ":" in self.learn
+        require(known, "learn", self.learn, f"one of {', '.join(LESSONS)}, or MODULE:NAME")
         check_together(self.adapter, self.distill, self.objective.prediction_type)
-        alone = not self.adapter.rank or self.run.strategy != "fsdp"
-        _require(
-            alone, "run.strategy", self.run.strategy, "auto or ddp with adapter.rank, which is small enough for each"
-        )
-        ranks = self.run.devices * self.run.nodes
-        size = self.optim.batch_size
-        _require(size % ranks == 0, "optim.batch_size", size, f"a multiple of the {ranks} devices")
+        goes = self.run.strategy != "fsdp" or self.lesson in SHARDED or ":" in self.learn
+        must = f"auto or ddp: {self.lesson} is small enough for each device, only {' and '.join(SHARDED)} go in shards"
+        require(goes, "run.strategy", self.run.strategy, must)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values only (tuples become lists), for checkpoints and JSON."""
-        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return values
+    @property
+    def lesson(self) -> str:
+        """The lesson that these values ask for."""
+        if self.learn != "sound" or not self.adapter.rank:
+            return self.learn
+        return "fewstep" if self.distill.steps else "adapter"

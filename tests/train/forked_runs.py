@@ -20,7 +20,7 @@ from pathlib import Path
 
 import lightning.pytorch  # noqa: F401
 
-import clipsonic.train.session  # noqa: F401
+import clipsonic.train.run  # noqa: F401
 from clipsonic.cli import main
 
 LONGEST_S = 240.0

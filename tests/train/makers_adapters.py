@@ -11,7 +11,6 @@ import numpy as np
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
 from clipsonic.specs import CorpusSpec
-from clipsonic.train.adapter_config import AdapterConfig, DistillConfig
 from clipsonic.train.config import (
     ConditionConfig,
     DiTConfig,
@@ -22,6 +21,7 @@ from clipsonic.train.config import (
     SegmentConfig,
     TrainConfig,
 )
+from clipsonic.train.lessons.configs import AdapterConfig, DistillConfig
 
 RATE_HZ, WIDTH = 4000, 8
 SEGMENT = SegmentConfig(

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
 from clipsonic.specs import CorpusSpec
 from clipsonic.train.config import DiTConfig, ModelConfig, OptimConfig, RunConfig, SegmentConfig, TrainConfig
-from clipsonic.train.logbook import read_history
-from clipsonic.train.module import STATE_KEY
+from clipsonic.train.engine.clock import Clock
+from clipsonic.train.engine.logbook import read_history
+from clipsonic.train.engine.module import STATE_KEY, LessonModule
+from clipsonic.train.lessons.denoiser import make_denoiser
+from clipsonic.train.lessons.denoising import Denoising
+from clipsonic.train.lessons.sound import SoundLesson
+from clipsonic.train.streams.records import TrainData
 
 RATE_HZ, WIDTH = 4000, 8
 SEGMENT = SegmentConfig(
@@ -68,6 +77,32 @@ def toy(max_steps: int = 20, accumulate: int = 1, lr: float = 1e-3, width: int =
     )
 
 
+def new_lesson(config: TrainConfig, mean: torch.Tensor, std: torch.Tensor) -> SoundLesson:
+    """A lesson in these statistics of the mels, that has no data."""
+    segment = SEGMENT.spec(WIDTH, "toy/1")
+    network = make_denoiser(config.model, config.objective.prediction_type, segment, config.run.seed)
+    return SoundLesson(Denoising(config, segment, network, mean, std), TrainData(None, [], clip_name="tiny"))  # type: ignore[arg-type]
+
+
+def new_module(config: TrainConfig, mean: float = -4.0, std: float = 2.0) -> LessonModule:
+    """Such a lesson in training."""
+    return LessonModule(config, new_lesson(config, torch.full((16,), mean), torch.full((16,), std)), Clock(config.run))
+
+
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""For processes that share the cores: their threads would wait for each other in loops that burn what they need."""
+
+
+def in_two_processes(script: str, folder: Path) -> None:
+    """Run a script as rank 0 and rank 1 (its arguments: rank and folder); none of them is left running."""
+    started = [subprocess.Popen([sys.executable, script, str(rank), str(folder)], env=ONE_THREAD) for rank in range(2)]
+    try:
+        assert [process.wait(timeout=240) for process in started] == [0, 0]
+    finally:
+        for process in started:
+            process.kill()
+
+
 def newest(out: Path) -> dict[str, Any]:
     path = max((out / "checkpoints").glob("step-*.ckpt"))
     return torch.load(path, weights_only=True)
@@ -92,11 +127,31 @@ def assert_same(first: Any, second: Any, place: str = "") -> None:
 
 def assert_same_run(first: Path, second: Path) -> None:
     """Weights, averaged weights, optimiser, loader position, logged losses, pipeline."""
+    assert_same_learning(first, second)
+    for path in sorted((first / "denoiser").iterdir()):
+        assert path.read_bytes() == (second / "denoiser" / path.name).read_bytes(), path.name
+
+
+def assert_same_learning(first: Path, second: Path) -> None:
+    """All that a checkpoint holds, the time aside, and the logged figures, bit for bit."""
     one, two = newest(first), newest(second)
     for name in ("global_step", "state_dict", "optimizer_states", "callbacks"):
         assert_same(one[name], two[name], name)
-    for name in ("ema", "stream", "config", "segment"):
-        assert_same(one[STATE_KEY][name], two[STATE_KEY][name], name)
+    states = [{name: value for name, value in run[STATE_KEY].items() if name != "clock"} for run in (one, two)]
+    assert_same(*states, STATE_KEY)
     assert read_history(first / "logs") == read_history(second / "logs")
-    for path in sorted((first / "denoiser").iterdir()):
-        assert path.read_bytes() == (second / "denoiser" / path.name).read_bytes(), path.name
+
+
+def assert_near(first: Path, second: Path, tolerance: float) -> None:
+    """Weights, averaged weights and optimiser within a tolerance, the logged curves too."""
+    one, two = newest(first), newest(second)
+    assert one["global_step"] == two["global_step"]
+    assert one[STATE_KEY]["stream"] == two[STATE_KEY]["stream"]
+    for name, weight in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], weight, atol=tolerance, rtol=0)
+    for mine, other in zip(one[STATE_KEY]["ema"]["shadow_params"], two[STATE_KEY]["ema"]["shadow_params"], strict=True):
+        torch.testing.assert_close(other, mine, atol=tolerance, rtol=0)
+    for number, state in one["optimizer_states"][0]["state"].items():
+        torch.testing.assert_close(two["optimizer_states"][0]["state"][number], state, atol=tolerance, rtol=0)
+    for mine, other in zip(read_history(first / "logs"), read_history(second / "logs"), strict=True):
+        assert mine == pytest.approx(other, abs=10 * tolerance)

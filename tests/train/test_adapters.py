@@ -19,9 +19,9 @@ from clipsonic.audio.mel import LogMel
 from clipsonic.errors import CheckpointError, SpecError, UsageError
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.shards.loader import SegmentLoader
-from clipsonic.train.callbacks import Bar
 from clipsonic.train.config import ModelConfig, ObjectiveConfig, UNetConfig
-from clipsonic.train.session import train
+from clipsonic.train.engine.callbacks import Bar
+from clipsonic.train.run import train
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,8 @@ from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.errors import UsageError
 from clipsonic.resources import bundled_root
 from clipsonic.train.command import build_parser, config_of, load_config
-from clipsonic.train.config import TrainConfig
-from clipsonic.train.network import make_denoiser
+from clipsonic.train.config import Sources, TrainConfig
+from clipsonic.train.lessons.denoiser import make_denoiser
 
 CONFIGS = sorted((bundled_root() / "configs").glob("*.yaml"))
 NEEDED = ["--corpus", "C", "--out", "O"]
@@ -84,6 +85,16 @@ def test_overlays_merge_key_by_key_and_the_later_one_wins(tmp_path: Path) -> Non
     assert load_config("tiny", "short").segment.num_mel_frames == 160
 
 
+@pytest.mark.parametrize("lesson", ["tiny", "clip", "prior", "vocoder", "judge"])
+@pytest.mark.parametrize("overlay", ["memory", "several_gpus", "several_nodes", "fsdp", "smoke"])
+def test_an_overlay_goes_with_a_lesson_or_is_refused_in_a_sentence(lesson: str, overlay: str) -> None:
+    if overlay == "fsdp" and lesson not in ("tiny", "prior"):
+        with pytest.raises(UsageError, match=rf"run\.strategy fsdp must be auto or ddp: {lesson} is small enough"):
+            load_config(lesson, overlay)
+    else:
+        assert load_config(lesson, overlay).learn == ("sound" if lesson == "tiny" else lesson)
+
+
 def test_an_option_wins_over_files_wherever_it_stands(tmp_path: Path) -> None:
     overlay = write(tmp_path / "a.yaml", "optim: {lr: 0.5}\n")
     for words in (["--optim.lr", "1e-4", "--config", overlay], ["--config=" + overlay, "--optim.lr=1e-4"]):
@@ -111,6 +122,17 @@ def test_what_is_wrong_is_refused_in_one_sentence_that_names_it(words: list[str]
         parse(*words)
     assert expected in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("lesson", "words", "sentence"), [
+    ("sound", {"pairs": ("P",)}, "--pairs is not read by sound, which learns from --corpus"),
+    ("prior", {"corpora": ("C",)}, "--corpus is not read by prior, which learns from --pairs and --val-pairs"),
+    ("judge", {"recordings": "R"}, "--recordings is not read by judge, which learns from what it renders itself"),
+])  # fmt: skip
+def test_data_that_a_lesson_does_not_read_is_refused(lesson: str, words: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        Sources(**words).check(lesson)
+    Sources(**words).check("my_lessons:mine")
 
 
 def test_an_unknown_key_in_a_file_is_refused_by_name(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from clipsonic.specs import GLOBAL_TIME_S
-from clipsonic.train.condition import GLOBAL, POOLED, TIMED, draw_condition, draw_kinds, turned
-from clipsonic.train.draws import Draws
+from clipsonic.train.engine.draws import Draws
+from clipsonic.train.lessons.condition import GLOBAL, POOLED, TIMED, draw_condition, draw_kinds, turned
 
 B, S, E = 2000, 5, 16
 

@@ -19,7 +19,7 @@ from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
 from clipsonic.specs import CorpusSpec
 from clipsonic.train.command import build_parser, config_of
-from clipsonic.train.data import frame_bank, mel_statistics, open_data
+from clipsonic.train.streams.records import frame_bank, mel_statistics, open_data
 
 RATE_HZ, WIDTH = 4000, 8
 SMALL = [

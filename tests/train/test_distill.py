@@ -17,11 +17,11 @@ from clipsonic.models.conditioner import global_condition
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.pipeline.denoising import guided_in_one_batch
 from clipsonic.seeding import torch_generator
-from clipsonic.train.adapter_config import AdapterConfig, DistillConfig
-from clipsonic.train.clock import Clock
 from clipsonic.train.config import ObjectiveConfig, TrainConfig
-from clipsonic.train.distill import DistillModule, velocity
-from clipsonic.train.session import train
+from clipsonic.train.lessons.adapted import Adapted
+from clipsonic.train.lessons.configs import AdapterConfig, DistillConfig
+from clipsonic.train.lessons.fewstep import FewstepLesson, velocity
+from clipsonic.train.run import train
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_the_levels_of_the_few_steps_are_among_those_of_the_teacher() -> None:
 def test_the_teachers_path_ends_where_the_pipeline_ends_and_its_first_jump_is_the_velocity(base: Path) -> None:
     pipeline = ClipSonicPipeline.from_pretrained(base)
     config = distilling(1, flow_shift=2.0)
-    module = DistillModule(config, pipeline.segment, pipeline, Clock(config.run))
+    module = FewstepLesson(Adapted(config, pipeline))
     condition = global_condition(torch.eye(WIDTH)[:3])
     noise_BMF = initial_noise((16, 32), [torch_generator(item, "test") for item in range(3)])
     path_KBMF = module.teacher_path(noise_BMF, condition)

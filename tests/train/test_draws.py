@@ -8,20 +8,23 @@ from typing import Any
 import pytest
 import torch
 from makers_adapters import SECONDS, SEGMENT, WIDTH, adapting, distilling, tones, toy
+from makers_train import new_lesson
 from torch.nn import functional
 
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.seeding import torch_generator
 from clipsonic.shards.crops import pad_frames
 from clipsonic.specs import CorpusSpec
-from clipsonic.train.clock import Clock
-from clipsonic.train.condition import draw_condition
 from clipsonic.train.config import ConditionConfig, TrainConfig
-from clipsonic.train.distill import DistillModule
-from clipsonic.train.draws import Draws
-from clipsonic.train.module import SoundModule
-from clipsonic.train.session import train
-from clipsonic.train.start import adapter_module
+from clipsonic.train.engine.clock import Clock
+from clipsonic.train.engine.draws import Draws
+from clipsonic.train.engine.module import LessonModule
+from clipsonic.train.lessons.adapted import Adapted
+from clipsonic.train.lessons.adapter import AdapterLesson
+from clipsonic.train.lessons.condition import draw_condition
+from clipsonic.train.lessons.fewstep import FewstepLesson
+from clipsonic.train.run import train
+from clipsonic.train.streams.records import TrainData
 
 COUNTS = [1, 5, 2, 3, 1, 4]
 """Frames of each record: the rows of two processes, every second one, are padded to 2 and to 5."""
@@ -44,18 +47,20 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def module_of(kind: str, base: Path) -> SoundModule:
+def module_of(kind: str, base: Path) -> LessonModule:
     """What trains a whole network, an adapter that keeps the old sounds, or one for few steps."""
     noisy = {"condition": ConditionConfig(dropout=0.3, embed_noise_std=0.4)}
     pipeline = ClipSonicPipeline.from_pretrained(base)
     if kind == "sound":
         config = toy(1, **noisy)
-        module = SoundModule(config, pipeline.segment, *pipeline.mel_statistics, Clock(config.run))
-        module.start_from(pipeline.denoiser.state_dict())
-        return module
+        lesson: Any = new_lesson(config, *pipeline.mel_statistics)
+        lesson.learner.load_state_dict(pipeline.denoiser.state_dict())
+        return LessonModule(config, lesson, Clock(config.run))
     config = adapting(1, keep=2.0) if kind == "adapter" else distilling(1, 4)
     config = TrainConfig(**{**vars(config), **noisy})
-    return adapter_module(config, pipeline.segment, str(base), Clock(config.run))
+    adapted = Adapted(config, pipeline)
+    lesson = FewstepLesson(adapted) if config.distill.steps else AdapterLesson(adapted, TrainData(None, []))  # type: ignore[arg-type]
+    return LessonModule(config, lesson, Clock(config.run))
 
 
 @pytest.mark.parametrize("kind", ["sound", "adapter", "distill"])
@@ -64,25 +69,27 @@ def test_the_losses_of_a_step_are_the_same_in_one_process_and_in_two_that_pad_th
 ) -> None:
     module = module_of(kind, base)
     with torch.no_grad():
-        whole_B, whole_t_B = module.loss_and_time(batch_of(range(6)), "train.step", 7)
+        whole = module.losses(batch_of(range(6)), "train.step", 7)
         for rank in range(2):
             mine = batch_of(range(rank, 6, 2))
             assert mine["frames"].shape[1] == (2, 5)[rank]
-            loss_B, t_B = module.loss_and_time(mine, "train.step", 7, ranks=(rank, 2))
-            assert torch.equal(t_B, whole_t_B[rank::2])
-            torch.testing.assert_close(loss_B, whole_B[rank::2], rtol=1e-4, atol=1e-5)  # sums of float32, 1e-6 measured
+            losses = module.losses(mine, "train.step", 7, ranks=(rank, 2))
+            for name, (_, inside_B) in losses.logged.items():  # the quarter of the diffusion time
+                assert torch.equal(inside_B, whole.logged[name][1][rank::2])
+            mine_B, whole_B = losses.per_item, whole.per_item
+            torch.testing.assert_close(mine_B, whole_B[rank::2], rtol=1e-4, atol=1e-5)  # sums of float32, 1e-6 measured
 
 
 def test_the_teacher_starts_each_item_from_the_same_noise_however_long_its_batch_is_padded(
     base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module, starts = module_of("distill", base), []
-    assert isinstance(module, DistillModule)
-    path = module.teacher_path
-    monkeypatch.setattr(module, "teacher_path", lambda noise, seen: starts.append(noise) or path(noise, seen))
+    assert isinstance(module.lesson, FewstepLesson)
+    path = module.lesson.teacher_path
+    monkeypatch.setattr(module.lesson, "teacher_path", lambda noise, seen: starts.append(noise) or path(noise, seen))
     with torch.no_grad():
         for batch in (batch_of(range(0, 6, 2)), {**batch_of(range(0, 6, 2)), **longer(batch_of(range(0, 6, 2)))}):
-            module.loss_and_time(batch, "train.step", 7)
+            module.losses(batch, "train.step", 7)
     assert torch.equal(starts[0], starts[1])
 
 

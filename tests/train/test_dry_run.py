@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from makers_train import SEGMENT, WIDTH, tones, toy
+from makers_train import SEGMENT, WIDTH, new_module, tones, toy
 from torch import nn
 
 from clipsonic.cli import main
-from clipsonic.train.clock import Clock
 from clipsonic.train.config import DiTConfig, ModelConfig, TrainConfig, UNetConfig
-from clipsonic.train.dry_run import dry_run
-from clipsonic.train.module import SoundModule
-from clipsonic.train.network import make_denoiser
-from clipsonic.train.pace import flops_per_sample
-from clipsonic.train.steps import BareSteps, activation_bytes, rows
+from clipsonic.train.engine.steps import BareSteps, activation_bytes, rows
+from clipsonic.train.lessons.denoiser import flops_per_sample, make_denoiser
+from clipsonic.train.run import dry_run
 
 SPEC = SEGMENT.spec(WIDTH, "toy/1")
 
@@ -77,13 +74,13 @@ def test_recomputation_keeps_less_and_gives_the_same_gradients(kind: str, tmp_pa
         whole = config(kind, 3)
         model = dataclasses.replace(whole.model, checkpoint_blocks=thrifty)
         whole = dataclasses.replace(whole, model=model)
-        module = SoundModule(whole, SPEC, torch.zeros(16), torch.ones(16), Clock(whole.run))
+        module = new_module(whole, 0.0, 1.0)
         with torch.no_grad():  # the output layers begin at zero, and would hide the rest
-            for weight in module.denoiser.parameters():
+            for weight in module.lesson.learner.parameters():
                 weight.add_(0.05)
         kept.append(activation_bytes(BareSteps(module), batch))
-        module.loss(batch, "test").mean().backward()
-        gradients.append([weight.grad for weight in module.denoiser.parameters()])
+        module.losses(batch, "test").per_item.mean().backward()
+        gradients.append([weight.grad for weight in module.lesson.learner.parameters()])
     assert kept[1] < 0.8 * kept[0]
     for one, other in zip(*gradients, strict=True):
         assert torch.equal(one, other)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from makers_train import SEGMENT as GEOMETRY
+from makers_train import new_module
 
 from clipsonic.errors import TrainingError
 from clipsonic.specs import MelSpec, SegmentSpec
-from clipsonic.train.clock import Clock
-from clipsonic.train.config import DiTConfig, ModelConfig, OptimConfig, RunConfig
-from clipsonic.train.guard import FiniteGuard
-from clipsonic.train.network import learning_rate, make_denoiser, make_optimizer
+from clipsonic.train.config import DiTConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from clipsonic.train.engine.clock import Clock
+from clipsonic.train.engine.guard import FiniteGuard
+from clipsonic.train.engine.optim import learning_rate, make_optimizer
+from clipsonic.train.lessons.denoiser import make_denoiser
 
 SEGMENT = SegmentSpec(MelSpec(4000, 256, 64, 16, f_max_hz=2000.0), 32, 8, "toy/1")
 SMALL = ModelConfig(dit=DiTConfig(patch=4, width=32, depth=2, heads=2))
@@ -25,9 +28,9 @@ def test_equal_seeds_give_equal_weights_and_leave_the_global_state_alone() -> No
 
 
 def test_only_matrices_decay_and_every_weight_is_in_one_group() -> None:
-    network = make_denoiser(SMALL, "flow", SEGMENT, 0)
-    names = {id(weight): name for name, weight in network.named_parameters()}
-    decayed, others = make_optimizer(network, OptimConfig(weight_decay=0.1)).param_groups
+    lesson = new_module(TrainConfig(model=SMALL, segment=GEOMETRY)).lesson
+    names = {id(weight): name for name, weight in lesson.learner.named_parameters()}
+    decayed, others = make_optimizer(*lesson.weights(), OptimConfig(weight_decay=0.1)).param_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     assert all(names[id(weight)].endswith("weight") and weight.ndim >= 2 for weight in decayed["params"])
     assert not any("norm" in names[id(weight)] for weight in decayed["params"])
@@ -54,7 +57,7 @@ def test_the_rate_has_risen_after_a_tenth_of_the_run_however_short_it_is() -> No
 
 def test_progress_follows_the_nearer_limit_and_counts_earlier_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("clipsonic.train.clock.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("clipsonic.train.engine.clock.time.perf_counter", lambda: now[0])
     clock = Clock(RunConfig(max_steps=100, max_minutes=2.0), {"elapsed_s": 30.0, "paused_s": 0.0, "samples": 0})
     clock.start()
     assert clock.progress(10) == pytest.approx(0.25)  # 30 of 120 s
@@ -70,7 +73,7 @@ def test_progress_follows_the_nearer_limit_and_counts_earlier_sessions(monkeypat
 
 def test_pauses_count_as_time_but_not_for_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("clipsonic.train.clock.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("clipsonic.train.engine.clock.time.perf_counter", lambda: now[0])
     clock = Clock(RunConfig())
     clock.start()
     clock.count(80)

@@ -32,8 +32,6 @@ from clipsonic.audio.mel import LogMel
 from clipsonic.errors import CheckpointError, SpecError, TrainingError, UsageError
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.shards.loader import SegmentLoader
-from clipsonic.train.callbacks import Bar
-from clipsonic.train.checkpoint_files import CheckpointFiles
 from clipsonic.train.config import (
     ConditionConfig,
     DataConfig,
@@ -42,10 +40,13 @@ from clipsonic.train.config import (
     ObjectiveConfig,
     UNetConfig,
 )
-from clipsonic.train.data import open_data
-from clipsonic.train.logbook import read_history
-from clipsonic.train.module import STATE_KEY, SoundModule
-from clipsonic.train.session import train
+from clipsonic.train.engine.callbacks import Bar
+from clipsonic.train.engine.checkpoint_files import CheckpointFiles
+from clipsonic.train.engine.logbook import read_history
+from clipsonic.train.engine.module import STATE_KEY, LessonModule
+from clipsonic.train.lessons.denoiser import make_denoiser
+from clipsonic.train.run import train
+from clipsonic.train.streams.records import open_data
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +63,24 @@ def unbroken(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int
     return outs
 
 
+LOSSES = {3: 1.638183, 6: 1.573104, 9: 1.531913, 12: 1.599015, 15: 1.489549, 18: 1.488569, 20: 1.392607}
+VAL_LOSSES = {10: 1.359412, 20: 1.294038}
+"""What the training that was only for sounds said of this run, before all lessons had one engine (commit 22ab821)."""
+
+
+def test_the_losses_are_those_of_the_training_before_the_engine(unbroken: dict[int, Path]) -> None:
+    history = read_history(unbroken[1] / "logs")
+    losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+    val_losses = {entry["step"]: entry["val_loss"] for entry in history if "val_loss" in entry}
+    assert losses == pytest.approx(LOSSES, abs=1e-5)
+    assert val_losses == pytest.approx(VAL_LOSSES, abs=1e-5)
+
+
 def break_at(monkeypatch: pytest.MonkeyPatch, step: int, how: str) -> None:
     """At this step, press Ctrl-C or crash."""
     unchanged = Bar.on_step
 
-    def broken(self: Bar, trainer: Any, module: SoundModule, now: int) -> None:
+    def broken(self: Bar, trainer: Any, module: LessonModule, now: int) -> None:
         unchanged(self, trainer, module, now)
         if now == step and how == "signal":
             os.kill(os.getpid(), signal.SIGINT)
@@ -225,12 +239,24 @@ def test_a_damaged_checkpoint_is_named(corpus: Path, tmp_path: Path) -> None:
         train(toy(10), corpus, tmp_path, resume="nothing.ckpt")
 
 
+def test_a_checkpoint_from_before_the_engine_is_refused_in_a_sentence(corpus: Path, tmp_path: Path) -> None:
+    train(toy(5), corpus, tmp_path)
+    path = tmp_path / "checkpoints" / "step-00000005.ckpt"
+    old = torch.load(path, weights_only=True)
+    del old[STATE_KEY]["identity"]
+    torch.save(old, path)
+    with pytest.raises(
+        CheckpointError, match=r"it is of version 0\.1, before all lessons had one engine.*resume never"
+    ):
+        train(toy(10), corpus, tmp_path)
+
+
 def test_a_changed_corpus_is_said_and_read_from_its_beginning(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(toy(5), corpus, tmp_path / "out")
     train(toy(10), tones(tmp_path / "more", 50), tmp_path / "out")
-    assert "the corpus is another one than at the checkpoint" in capsys.readouterr().err
+    assert "the data is not that of the checkpoint" in capsys.readouterr().err
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_its_record(
@@ -239,14 +265,14 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_its_record(
     embeds = np.eye(6, WIDTH)
     embeds[3] = np.inf
     folder = make_corpus(tmp_path / "c", [make_record(i, tone(200.0), embeds[i], f"v{i}") for i in range(6)])
-    seen: list[SoundModule] = []
-    monkeypatch.setattr(SoundModule, "on_fit_start", lambda self: seen.append(self))
+    seen: list[LessonModule] = []
+    monkeypatch.setattr(LessonModule, "on_fit_start", lambda self: seen.append(self))
     config = dataclasses.replace(toy(), condition=ConditionConfig(dropout=0.0))
     config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, batch_size=6))
     with pytest.raises(TrainingError, match="loss is not finite for the records k03:"):
         train(config, folder, tmp_path / "out")
-    fresh = SoundModule(config, seen[0].segment, seen[0].mel_mean, seen[0].mel_std, seen[0].clock)
-    assert_same(seen[0].denoiser.state_dict(), fresh.denoiser.state_dict())
+    fresh = make_denoiser(config.model, "flow", SEGMENT.spec(WIDTH, "toy/1"), config.run.seed)
+    assert_same(seen[0].lesson.learner.state_dict(), fresh.state_dict())
     assert not (tmp_path / "out" / "model_index.json").exists()
 
 
@@ -269,7 +295,8 @@ def test_the_pipeline_holds_the_averaged_weights_and_the_report_the_figures(
     out = unbroken[1]
     saved = load_file(next((out / "denoiser").glob("*.safetensors")))
     checkpoint = newest(out)
-    names = [name.removeprefix("denoiser.") for name in checkpoint["state_dict"] if name.startswith("denoiser.")]
+    prefix = "lesson.sound.denoiser."
+    names = [name.removeprefix(prefix) for name in checkpoint["state_dict"] if name.startswith(prefix)]
     averaged = dict(zip(names, checkpoint[STATE_KEY]["ema"]["shadow_params"], strict=True))
     assert_same({name: saved[name] for name in names}, averaged)
     report = json.loads((out / "training.json").read_text())
@@ -293,7 +320,7 @@ def test_mel_statistics_make_the_training_mels_standard(corpus: Path, unbroken: 
     weights = newest(unbroken[1])["state_dict"]
     loader = SegmentLoader(corpus, SEGMENT.spec(WIDTH, "toy/1"), 4, 0)
     mel = torch.cat([LogMel(loader.segment.mel)(batch["wave"]) for batch in loader.one_pass()])
-    standard = (mel - weights["mel_mean"][:, None]) / weights["mel_std"][:, None]
+    standard = (mel - weights["lesson.sound.mel_mean"][:, None]) / weights["lesson.sound.mel_std"][:, None]
     # float32 sums over 41 x 32 columns: error 2e-6 measured
     assert torch.allclose(standard.mean(dim=(0, 2)), torch.zeros(16), atol=2e-5)
     assert torch.allclose(standard.std(dim=(0, 2), correction=0), torch.ones(16), atol=2e-5)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from makers_adapters import SECONDS, WIDTH, adapting, distilling, toy
+from makers_train import new_lesson
 
 from clipsonic.models.conditioner import global_condition
 from clipsonic.models.lowrank import adapter_weights
@@ -17,15 +19,19 @@ from clipsonic.pipeline.adapter_folder import ADAPTER
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.seeding import torch_generator
 from clipsonic.shards.crops import pad_frames
-from clipsonic.specs import CorpusSpec, SegmentSpec
-from clipsonic.train.clock import Clock
+from clipsonic.specs import CorpusSpec
 from clipsonic.train.config import ObjectiveConfig, TrainConfig, UNetConfig
-from clipsonic.train.module import SoundModule
-from clipsonic.train.result import save_pipeline
-from clipsonic.train.sounds import generate
-from clipsonic.train.start import adapter_module
+from clipsonic.train.engine.clock import Clock
+from clipsonic.train.engine.health import Health
+from clipsonic.train.engine.lesson import Held
+from clipsonic.train.engine.module import LessonModule
+from clipsonic.train.lessons import figures_of_sound
+from clipsonic.train.lessons.adapted import Adapted
+from clipsonic.train.lessons.adapter import AdapterLesson
+from clipsonic.train.lessons.fewstep import FewstepLesson
 
 SAMPLED = {"num_inference_steps": 5, "guidance_scale": 3.0, "guidance_interval": (0.5, 1.0)}
+BANK = EmbedBank(torch.eye(WIDTH), "toy/1")
 COUNTS = [4, 1, 3]
 """Frames of each prompt."""
 
@@ -38,16 +44,12 @@ def shaken(weights: list[torch.Tensor]) -> None:
             weight.add_(torch.randn(weight.shape, generator=generator) * 0.1)
 
 
-def segment() -> SegmentSpec:
-    return toy(1).segment.spec(WIDTH, "toy/1")
-
-
-def new_module(config: TrainConfig) -> SoundModule:
+def new_module(config: TrainConfig) -> LessonModule:
     mean_M, std_M = torch.linspace(-3.0, -6.0, 16), torch.linspace(1.0, 2.0, 16)
-    module = SoundModule(config, segment(), mean_M, std_M, Clock(config.run))
-    shaken(list(module.denoiser.parameters()))
-    module.average.restart()
-    return module
+    lesson = new_lesson(config, mean_M, std_M)
+    object.__setattr__(lesson._data, "bank", lambda size: BANK)  # it has no records
+    shaken(list(lesson.learner.parameters()))
+    return LessonModule(config, lesson, Clock(config.run))
 
 
 def prompts() -> dict[str, torch.Tensor]:
@@ -57,15 +59,25 @@ def prompts() -> dict[str, torch.Tensor]:
     return pad_frames(frames, times_s)
 
 
-def heard(module: SoundModule, out: Path) -> tuple[np.ndarray, ClipSonicPipeline]:
+def heard(module: LessonModule, out: Path) -> tuple[np.ndarray, ClipSonicPipeline]:
     """A preview of the averaged weights, and the pipeline that is saved after it."""
+    held = Held(1, [{**prompts(), "wave": torch.zeros(len(COUNTS), 2048)}], torch.zeros(0), lambda *_: None, Health())  # type: ignore[arg-type, return-value]
     with module.averaged():
-        preview = generate(module, prompts()).numpy()
+        sampled: list[np.ndarray] = []
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(figures_of_sound, "shown", lambda name, mels, spec: sampled.append(mels.numpy()) or ())
+            list(module.lesson.show(held))
     module.on_fit_end()
-    save_pipeline(module, "tiny", EmbedBank(torch.eye(WIDTH), "toy/1"), out)
+    told = {"steps": 1, "minutes": 0.0, "samples_per_s": 0.0}
+    module.lesson.leave(module.result_weights, out, told)
     pipeline = ClipSonicPipeline.from_pretrained(out)
     pipeline.set_progress_bar_config(disable=True)
-    return preview, pipeline
+    return sampled[0], pipeline
+
+
+def pipeline_of(module: LessonModule, folder: Path) -> ClipSonicPipeline:
+    """The pipeline that a module leaves."""
+    return heard(module, folder)[1]
 
 
 def made(pipeline: ClipSonicPipeline, seed: int = 0) -> np.ndarray:
@@ -99,15 +111,16 @@ def test_where_the_config_says_nothing_a_preview_is_sampled_by_the_pipelines_def
 
 @pytest.mark.parametrize("kind", ["adapter", "fewstep"])
 def test_a_preview_of_an_adapter_is_sampled_as_the_pipeline_that_it_is_taught_on(tmp_path: Path, kind: str) -> None:
-    base = new_module(toy(1, objective=ObjectiveConfig(flow_shift=2.0)))
-    pipeline = base.pipeline_of(base.denoiser.eval(), "tiny")
+    pipeline = pipeline_of(new_module(toy(1, objective=ObjectiveConfig(flow_shift=2.0))), tmp_path / "first")
     pipeline.register_to_config(**{**SAMPLED, "guidance_rescale": 0.7})  # type: ignore[no-untyped-call]
-    pipeline.set_bank(EmbedBank(torch.eye(WIDTH), "toy/1"))
+    pipeline.set_bank(BANK)
     pipeline.save_pretrained(tmp_path / "base")
     config = adapting(1) if kind == "adapter" else distilling(1, 4, flow_shift=5.0)
-    module = adapter_module(config, segment(), str(tmp_path / "base"), Clock(config.run))
-    shaken(list(adapter_weights(module.denoiser, ADAPTER).values()))
-    module.average.restart()
+    adapted = Adapted(config, ClipSonicPipeline.from_pretrained(tmp_path / "base"))
+    shaken(list(adapter_weights(adapted.denoiser, ADAPTER).values()))
+    data = new_module(toy(1)).lesson._data
+    lesson: Any = AdapterLesson(adapted, data) if kind == "adapter" else FewstepLesson(adapted)
+    module = LessonModule(config, lesson, Clock(config.run))
     preview, saved = heard(module, tmp_path / "P")
     if kind == "fewstep":
         saved.set_few_steps(4)
@@ -118,16 +131,15 @@ def test_a_preview_of_an_adapter_is_sampled_as_the_pipeline_that_it_is_taught_on
 
 
 def test_the_teacher_of_few_steps_is_guided_as_its_pipeline_is(tmp_path: Path) -> None:
-    base = new_module(toy(1))
-    pipeline = base.pipeline_of(base.denoiser.eval(), "tiny")
+    pipeline = pipeline_of(new_module(toy(1)), tmp_path / "first")
     pipeline.register_to_config(**{**SAMPLED, "guidance_rescale": 0.7, "num_inference_steps": 8})  # type: ignore[no-untyped-call]
-    pipeline.set_bank(EmbedBank(torch.eye(WIDTH), "toy/1"))
+    pipeline.set_bank(BANK)
     pipeline.save_pretrained(tmp_path / "base")
     config = distilling(1, 4, teacher_guidance=None)
-    module = adapter_module(config, segment(), str(tmp_path / "base"), Clock(config.run))
+    lesson = FewstepLesson(Adapted(config, ClipSonicPipeline.from_pretrained(tmp_path / "base")))
     noise = torch.randn(1, 16, 32, generator=torch_generator(0, "test.teacher"))
     condition = global_condition(torch.eye(WIDTH)[:1])
-    ends = module.from_model_space(module.teacher_path(noise, condition)[-1])  # type: ignore[operator]
+    ends = lesson.adapted.sound.from_model_space(lesson.teacher_path(noise, condition)[-1])
     again = ClipSonicPipeline.from_pretrained(tmp_path / "base")
     again.set_progress_bar_config(disable=True)
     generator = torch_generator(0, "test.teacher")

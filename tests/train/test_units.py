@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,9 +11,8 @@ import torch
 from clipsonic.audio.mel import LogMel
 from clipsonic.seeding import torch_generator
 from clipsonic.specs import MelSpec, SegmentSpec
-from clipsonic.train.data import mel_statistics
-from clipsonic.train.health import Health
-from clipsonic.train.preview import Preview
+from clipsonic.train.lessons import figures_of_sound
+from clipsonic.train.streams.records import mel_statistics
 
 LOGARITHMS = ["ln", "log10"]
 
@@ -33,26 +31,18 @@ def test_a_bin_that_never_moves_is_given_a_deviation_of_0_87_db(logarithm: str) 
     torch.testing.assert_close(segment.mel.db(mean), torch.full((64,), -100.0), atol=1e-3, rtol=0)
 
 
-class Heard(Health):
-    """Keeps what it is shown."""
-
-    def look_at_levels(self, step: int, level_db: float, true_level_db: float, spread: float) -> None:
-        self.seen = (level_db, true_level_db, spread)
-
-
 @pytest.mark.parametrize("logarithm", LOGARITHMS)
-def test_previews_of_a_tenth_of_the_amplitude_are_heard_20_db_lower(logarithm: str) -> None:
-    segment, health = spec_of(logarithm), Heard()
+def test_previews_of_a_tenth_of_the_amplitude_are_heard_20_db_lower(
+    logarithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment, seen = spec_of(logarithm), []
     wave = 0.1 * torch.randn(2, segment.num_samples, generator=torch_generator(0, "test.units"))
     log_mel = LogMel(segment.mel)
-    prompts = {name: torch.zeros(2) for name in ("frames", "frame_times_s", "frame_mask")}
-    module: Any = SimpleNamespace(
-        clock=SimpleNamespace(pause=nullcontext), averaged=nullcontext, device=torch.device("cpu"), log_mel=log_mel,
-        segment=segment,
-    )  # fmt: skip
-    strategy = SimpleNamespace(predict_step=lambda batch, index: log_mel(0.1 * batch["wave"]))
-    trainer: Any = SimpleNamespace(strategy=strategy, logger=None, is_global_zero=True)
-    Preview({"wave": wave, **prompts}, every=1, health=health).on_step(trainer, module, 1)  # type: ignore[arg-type]
-    level_db, true_level_db, spread = health.seen
+    sound: Any = SimpleNamespace(device=torch.device("cpu"), log_mel=log_mel, segment=segment)
+    monkeypatch.setattr(figures_of_sound, "generate", lambda *_: log_mel(0.1 * wave))
+    monkeypatch.setattr(figures_of_sound, "judge_levels", lambda health, step, *levels: seen.append(levels))
+    batch = {"wave": wave, **{name: torch.zeros(2) for name in ("frames", "frame_times_s", "frame_mask")}}
+    figures_of_sound.previews(sound, SimpleNamespace(batches=[batch], health=None, step=1), None)  # type: ignore[arg-type]
+    level_db, true_level_db, spread = seen[0]
     assert level_db - true_level_db == pytest.approx(-20.0, abs=0.01)
     assert spread == pytest.approx(1.0, abs=0.01)

@@ -1,0 +1,102 @@
+"""Training steps outside a run, on batches that are in memory already: what a dry run and the benchmark measure.
+
+Guarantee: the arithmetic is that of `LessonModule` under Lightning, without data, logging and checkpoints; nothing is
+written. Price: weights, optimiser and averaged weights of one more network.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipsonic.train.engine.lesson import Batch, Losses
+from clipsonic.train.engine.losses import clip_gradient
+from clipsonic.train.engine.module import LessonModule
+from clipsonic.train.engine.pace import synchronise
+
+
+class BareSteps:
+    """A module's optimiser steps, one after the other.
+
+    Args:
+        module: on its device.
+        rounded: compute products in bfloat16, as `run.precision` does on a GPU.
+    """
+
+    def __init__(self, module: LessonModule, rounded: bool = False) -> None:
+        self.module, self._rounded = module, rounded
+        self._optimizer = module.configure_optimizers()
+        self._count = 0
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean loss of a batch on the module's device."""
+        self._count += 1
+        with self._precision():
+            return self._losses(batch).per_item.mean()
+
+    def step(self, batch: Batch) -> None:
+        """Loss, gradient, clipping, AdamW, averaging."""
+        self._count += 1
+        with self._precision():
+            losses = self._losses(batch)
+        torch.autograd.backward(losses.per_item.mean())
+        lesson = self.module.lesson
+        if lesson.adversary is not None and losses.game is not None:
+            with self._precision():
+                lesson.adversary.learn(losses.game)
+            lesson.adversary.step(1.0)
+        clip_gradient(lesson.learner, self.module.config.optim.grad_clip, sharded=False)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        lesson.after_step()
+        self.module.average.step()
+
+    def seconds(self, batch: Batch, count: int) -> float:
+        """The shortest of `count` steps; a shared machine only ever makes them longer."""
+        times_s = []
+        for _ in range(count):
+            synchronise(self.module.device)
+            begin_s = time.perf_counter()
+            self.step(batch)
+            synchronise(self.module.device)
+            times_s.append(time.perf_counter() - begin_s)
+        return min(times_s)
+
+    def _losses(self, batch: Batch) -> Losses:
+        return self.module.losses(batch, "train.step", self._count)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.module.device.type, torch.bfloat16) if self._rounded else nullcontext()
+
+
+def activation_bytes(steps: BareSteps, batch: Batch) -> int:
+    """Bytes that the forward pass of this batch keeps for the backward pass, weights not counted."""
+    own = {weight.untyped_storage().data_ptr() for weight in steps.module.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        torch.autograd.backward(steps.loss(batch))
+    steps.module.zero_grad()
+    return sum(kept.values())
+
+
+def rows(batch: Batch, count: int, device: torch.device) -> Batch:
+    """`count` items of a batch, its own over and over, on a device."""
+    index = torch.arange(count) % len(batch["keys"])
+    tensors = {name: value[index].to(device) for name, value in batch.items() if isinstance(value, Tensor)}
+    return {**batch, **tensors, "keys": [batch["keys"][place] for place in index.tolist()]}
+
+
+def num_parameters(network: nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(weight.numel() for weight in network.parameters() if weight.requires_grad)

@@ -1,0 +1,1 @@
+"""What is taught, one file each; `train.run` names them all."""

@@ -1,0 +1,1 @@
+"""What lessons read: endless, exactly resumable streams of batches."""

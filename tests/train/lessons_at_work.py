@@ -1,0 +1,67 @@
+"""Words for the command line that teach each lesson on toy data in a moment: what the battery runs over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from makers_clip import tiny_clip
+from makers_judge import tiny_judge
+from makers_prior import tiny_prior
+from makers_train import tones
+from makers_vocoder import tiny_vocoder
+
+from clipsonic.cli import main
+
+SOUND = """\
+model: {dit: {patch: 4, width: 16, depth: 1, heads: 2}}
+segment: {sample_rate_hz: 4000, n_fft: 256, hop_length: 64, num_mels: 16, f_max_hz: 2000.0, num_mel_frames: 32}
+optim: {warmup_steps: 3, batch_size: 4}
+condition: {embed_noise_std: 0.4}
+"""
+TAUGHT = {
+    "adapter": "adapter: {rank: 2, alpha: 2.0, keep: 2.0}",
+    "fewstep": "adapter: {rank: 2, alpha: 2.0}\ndistill: {steps: 2, teacher_steps: 4}",
+}
+
+
+def tiny_toy(folder: Path) -> list[str]:
+    return ["--learn", "toy_lesson:course", "--optim.lr", "0.1", "--optim.batch_size", "4"]
+
+
+def tiny_sound(folder: Path) -> list[str]:
+    """Tones, whose records have from 2 to 12 frames."""
+    (folder / "sound.yaml").write_text(SOUND)
+    corpus = folder / "corpus"
+    if not corpus.exists():
+        tones(corpus, 43, num_frames=(2, 12, 4, 8))
+    return ["--config", str(folder / "sound.yaml"), "--corpus", str(corpus)]
+
+
+def taught(name: str, folder: Path) -> list[str]:
+    """What is taught on top of a pipeline of a few steps."""
+    words, base = tiny_sound(folder), folder / "base"
+    if not base.exists():
+        assert main(["train", *words, "--out", str(base), "--max-steps", "3", "--run.preview_every", "0"]) == 0
+    (folder / f"{name}.yaml").write_text(TAUGHT[name])
+    return [*words, "--config", str(folder / f"{name}.yaml"), "--init", str(base)]
+
+
+def tiny_adapter(folder: Path) -> list[str]:
+    return taught("adapter", folder)
+
+
+def tiny_fewstep(folder: Path) -> list[str]:
+    return taught("fewstep", folder)
+
+
+LESSONS = {
+    "toy": tiny_toy,
+    "sound": tiny_sound,
+    "adapter": tiny_adapter,
+    "fewstep": tiny_fewstep,
+    "clip": tiny_clip,
+    "prior": tiny_prior,
+    "vocoder": tiny_vocoder,
+    "judge": tiny_judge,
+}
+"""What makes a lesson's data in a folder and says its words."""
