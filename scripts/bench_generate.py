@@ -149,7 +149,7 @@ def random_base() -> Any:
     from clipsonic.diffusion.schedulers import make_scheduler
     from clipsonic.pipeline import ClipSonicPipeline
     from clipsonic.train.command import load_config
-    from clipsonic.train.network import make_denoiser
+    from clipsonic.train.lessons.denoiser import make_denoiser
 
     config = load_config("base")
     segment = config.segment.spec(768, "random/0")

@@ -30,14 +30,18 @@ from clipsonic.models.conditioner import timed_condition
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
 from clipsonic.specs import CorpusSpec, SegmentSpec
-from clipsonic.train.clock import Clock
 from clipsonic.train.command import load_config
 from clipsonic.train.config import TrainConfig
-from clipsonic.train.module import SoundModule
-from clipsonic.train.network import make_denoiser, make_optimizer
-from clipsonic.train.pace import flops_per_sample, peak_flops, synchronise
-from clipsonic.train.session import train
-from clipsonic.train.steps import BareSteps
+from clipsonic.train.engine.clock import Clock
+from clipsonic.train.engine.module import LessonModule
+from clipsonic.train.engine.optim import make_optimizer
+from clipsonic.train.engine.pace import peak_flops, synchronise
+from clipsonic.train.engine.steps import BareSteps
+from clipsonic.train.lessons.denoiser import flops_per_sample, make_denoiser
+from clipsonic.train.lessons.denoising import Denoising
+from clipsonic.train.lessons.sound import SoundLesson
+from clipsonic.train.run import train
+from clipsonic.train.streams.records import TrainData
 
 PRESETS = ("tiny", "base", "clipsonic")
 NUM_RECORDS = 128
@@ -125,22 +129,26 @@ class Turns(Callback):
         self._began_s = time.perf_counter()
 
 
-def others(config: TrainConfig, module: SoundModule, batch: dict[str, Any]) -> dict[str, Any]:
+def others(config: TrainConfig, module: LessonModule, batch: dict[str, Any]) -> dict[str, Any]:
     """Steps of the same network on this batch: plain, and ours."""
-    own = SoundModule(config, module.segment, module.mel_mean.cpu(), module.mel_std.cpu(), Clock(config.run))
+    sound: Any = module.lesson.sound
+    network = make_denoiser(config.model, config.objective.prediction_type, sound.segment, config.run.seed)
+    again = Denoising(config, sound.segment, network, sound.mel_mean.cpu(), sound.mel_std.cpu())
+    own = LessonModule(config, SoundLesson(again, TrainData(None, [])), Clock(config.run))  # type: ignore[arg-type]
     own = own.to(module.device)
     own.average.place(module.device, None)
     steps = BareSteps(own, rounded=torch.cuda.is_available() and config.run.precision != "float32")
-    return {"plain": plain_step(config, module, batch), "in memory": lambda: steps.step(batch)}
+    return {"plain": plain_step(config, module.lesson, batch), "in memory": lambda: steps.step(batch)}
 
 
-def plain_step(config: TrainConfig, module: SoundModule, batch: dict[str, Any]) -> Any:
+def plain_step(config: TrainConfig, lesson: Any, batch: dict[str, Any]) -> Any:
     """Network, squared error and AdamW on tensors that are there already."""
-    network: nn.Module = make_denoiser(config.model, module.objective.prediction_type, module.segment, 0)
-    network = network.to(module.device)
-    optimizer = make_optimizer(network, config.optim)
-    x_BMF = module.to_model_space(module.log_mel(batch["wave"]))
-    timestep_B = torch.linspace(1, 999, len(x_BMF), device=module.device)
+    sound = lesson.sound
+    network: nn.Module = make_denoiser(config.model, sound.objective.prediction_type, sound.segment, 0)
+    network = network.to(sound.device)
+    optimizer = make_optimizer(list(network.parameters()), [], config.optim)
+    x_BMF = sound.to_model_space(sound.log_mel(batch["wave"]))
+    timestep_B = torch.linspace(1, 999, len(x_BMF), device=sound.device)
     condition = timed_condition(batch["frames"], batch["frame_times_s"], batch["frame_mask"])
 
     def step() -> None:

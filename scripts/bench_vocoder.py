@@ -1,10 +1,11 @@
 """A vocoder held against Griffin-Lim on sounds that it never learned from: distances to the true sound, and time.
 
-    python scripts/bench_vocoder.py VOCODER --corpus HELD_OUT_CORPUS [--real-audio FOLDER]
+    python scripts/bench_vocoder.py VOCODER --corpus HELD_OUT_CORPUS [--recordings FOLDER]
 
-Every sound goes through its own mel and back. Frechet distance and divergence of posteriors are the judge's, over
-pieces of about two seconds; of the real recordings only the sources that `train-vocoder` holds back are used. Prints a
-Markdown table; the times are of this machine, both vocoders in turns, and only their ratio lasts.
+Every piece of about two seconds goes through its own mel and back. Frechet distance and divergence of posteriors are
+the judge's. Of the recordings only the sources are used that `clipsonic train --config vocoder` holds back. Prints
+Markdown: each figure with its 95 % interval, resampled over sources, since pieces of one source are alike; the times
+are of this machine, both vocoders in turns, and only their ratio lasts.
 """
 
 from __future__ import annotations
@@ -12,84 +13,133 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from clipsonic.audio.load import load_own
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.vocoder import GriffinLim, Vocoder
-from clipsonic.audio.vocos import Vocos
-from clipsonic.evaluate.distances import frechet_distance, posterior_kl
-from clipsonic.soundstage.judge import Judge, Verdicts, load_judge
-from clipsonic.train.vocoder import VocoderSettings
-from clipsonic.train.vocoder_data import corpus_bank, real_bank
-from clipsonic.train.vocoder_measure import measure_vocoder
+from clipsonic.measure.distances import frechet_distance, posterior_kl
+from clipsonic.measure.metrics import mean_abs_log_mel, resampled_interval
+from clipsonic.seeding import numpy_rng
+from clipsonic.shards.corpus import open_corpora
+from clipsonic.shards.loader import SegmentLoader
+from clipsonic.soundstage.judge import load_judge
+from clipsonic.specs import MelSpec, SegmentSpec
+from clipsonic.train.lessons.vocoder_measure import log_spectral_distance_db
+from clipsonic.train.streams.recordings import RecordingFolder, RecordingLoader
 
 PIECE_COLUMNS = 128
-VAL_SHARE = 0.1
-FIGURES = ("mel_db", "lsd_db")
+CROP_COLUMNS, VAL_SHARE = 64, 0.1
+"""Those of configs/vocoder.yaml: other ones would hold back other sources."""
+NUM_RESAMPLES = 1000
+NETWORK, GRIFFIN_LIM = "network", "Griffin-Lim"
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Sounds of one length: waves (N, T) float32, and the source of each."""
+
+    waves: np.ndarray
+    sources: list[str]
+
+    def resampled(self, of: Callable[[np.ndarray], float]) -> str:
+        """`of(places)` over all pieces, with its interval over resampled sources."""
+        names = sorted(set(self.sources))
+        places = [np.flatnonzero([source == name for source in self.sources]) for name in names]
+        value, rng = of(np.arange(len(self.waves))), numpy_rng(0, "bench.vocoder")
+        found = resampled_interval(
+            value, lambda picks: of(np.concatenate([places[pick] for pick in picks])), len(names), rng, NUM_RESAMPLES
+        )
+        return f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})"
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("vocoder", type=Path, help="a folder of train-vocoder")
-    parser.add_argument("--corpus", type=Path, help="a corpus that it did not learn from: all of it is used")
-    parser.add_argument("--real-audio", type=Path, help="what it learned from: only held-out sources are used")
+    parser.add_argument("vocoder", type=Path, help="a folder that clipsonic train --config vocoder left")
+    parser.add_argument("--corpus", help="a corpus that it did not learn from: all of it is used")
+    parser.add_argument("--recordings", type=Path, help="what it learned from: only held-out sources are used")
     parser.add_argument("--max-pieces", type=int, default=500)
     args = parser.parse_args(argv)
-    vocoder: Vocos = Vocos.from_pretrained(str(args.vocoder), torch_dtype=torch.float32).eval()
-    for name, sounds in sound_sets(args, vocoder).items():
-        print(f"{name}\n\n{table(vocoder, sounds, args.max_pieces)}\n", flush=True)
+    vocoder = load_own(args.vocoder).eval()
+    for name, loader in loaders(args, vocoder.spec).items():
+        cut = pieces(loader, vocoder.spec.num_samples(PIECE_COLUMNS), args.max_pieces)
+        made, seconds = resynthesised({NETWORK: vocoder, GRIFFIN_LIM: GriffinLim(vocoder.spec)}, cut.waves)
+        print(f"{name}\n\n{table(vocoder.spec, cut, made)}\n\n{speed(vocoder.spec, cut, seconds)}\n", flush=True)
 
 
-def sound_sets(args: argparse.Namespace, vocoder: Vocos) -> dict[str, list[np.ndarray]]:
-    """int16 sounds by where they come from."""
-    rate_hz = vocoder.spec.sample_rate_hz
-    length = round(VocoderSettings().crop_s * rate_hz)  # as in training, or the split would be another
-    sets = {}
+def loaders(args: argparse.Namespace, spec: MelSpec) -> dict[str, SegmentLoader | RecordingLoader]:
+    """What the sounds come from, by what it is called."""
+    found: dict[str, SegmentLoader | RecordingLoader] = {}
     if args.corpus:
-        bank = corpus_bank(args.corpus, rate_hz, length, 0.0, 1e9)
-        sets["soundstage"] = bank.train + bank.val
-    if args.real_audio:
-        sets["real, held out by source recording"] = real_bank(args.real_audio, rate_hz, length, VAL_SHARE).val
-    return sets
+        corpora = open_corpora(args.corpus)
+        index = corpora[0].index
+        found["soundstage"] = SegmentLoader(
+            corpora, SegmentSpec(spec, CROP_COLUMNS, index.width, index.fingerprint), 1, 0, "all", cache_mb=0
+        )
+    if args.recordings:
+        folder = RecordingFolder(args.recordings, spec.sample_rate_hz, spec.num_samples(CROP_COLUMNS))
+        found["real, held out by source"] = RecordingLoader(folder, 0, "val", VAL_SHARE)
+    return found
 
 
-def table(vocoder: Vocos, sounds: list[np.ndarray], max_pieces: int) -> str:
-    """Both vocoders' figures on these sounds."""
-    waves = pieces(sounds, vocoder.spec.num_samples(PIECE_COLUMNS))[:max_pieces]
-    made, seconds = resynthesised({"network": vocoder, "griffin_lim": GriffinLim(vocoder.spec)}, waves)
-    judge, figures = load_judge(), measure_vocoder(vocoder, sounds)
-    true = judge.verdicts(waves)
-    rows = [
-        row("network", judge, true, made["network"], [figures[name] for name in FIGURES]),
-        row("Griffin-Lim", judge, true, made["griffin_lim"], [figures[f"{name}_griffin_lim"] for name in FIGURES]),
-    ]
-    header = "| vocoder | Frechet distance | KL | named as the true sound, % | log-mel, dB | log-spectral, dB |"
-    ratio = seconds["griffin_lim"] / seconds["network"]
-    real_time = waves.size / vocoder.spec.sample_rate_hz / seconds["network"]
-    facts = (
-        f"{len(waves)} pieces; floor of the log-spectral distance {figures['lsd_db_floor']:.2f} dB; the network is "
-        f"{ratio:.1f} times faster than Griffin-Lim, {real_time:.0f} times faster than real time"
+def pieces(loader: SegmentLoader | RecordingLoader, length: int, most: int) -> Pieces:
+    """Whole pieces of `length` samples in the order of the records; silent ones are left out."""
+    waves, sources = list[np.ndarray](), list[str]()
+    for record in loader.records:
+        sound = loader.sound_of(record)
+        for start in range(0, len(sound) - length + 1, length):
+            if np.abs(sound[start : start + length]).max() > 33 and len(waves) < most:
+                waves.append(sound[start : start + length].astype(np.float32) / 32768.0)
+                sources.append(record.source)
+        if len(waves) == most:
+            break
+    return Pieces(np.stack(waves), sources)
+
+
+def table(spec: MelSpec, true: Pieces, made: dict[str, np.ndarray]) -> str:
+    """Every figure of the made pieces, and how far the first vocoder's is from the second's."""
+    figures = {name: figures_of(spec, true.waves, waves) for name, waves in made.items()}
+    first, second = figures.values()
+    rows = []
+    for name, of in first.items():
+        other = second[name]
+        cells = [true.resampled(of), true.resampled(other)]
+        rows.append(f"| {name} | {' | '.join(cells)} | {true.resampled(lambda p, a=of, b=other: a(p) - b(p))} |")
+    return "\n".join([f"| figure | {' | '.join(made)} | difference |", f"|{'---|' * 4}", *rows])
+
+
+def figures_of(spec: MelSpec, true: np.ndarray, made: np.ndarray) -> dict[str, Callable[[np.ndarray], float]]:
+    """By name, a figure of the pieces at some places."""
+    judge, log_mel = load_judge(), LogMel(spec)
+    expected, heard = judge.verdicts(true), judge.verdicts(made)
+    waves = [(torch.from_numpy(one), torch.from_numpy(other)) for one, other in zip(made, true, strict=True)]
+    mels = [(log_mel(one[None]).numpy(), log_mel(other[None]).numpy()) for one, other in waves]
+    per_piece = {
+        "KL of posteriors": posterior_kl(expected.probabilities, heard.probabilities),
+        "named as the true sound, %": 100.0 * (heard.named == expected.named),
+        "log-mel distance, dB": np.array([mean_abs_log_mel(one, other, spec)[0] for one, other in mels]),
+        "log-spectral distance, dB": np.array([log_spectral_distance_db(a[None], b[None], spec) for a, b in waves]),
+    }
+    return {
+        "Frechet distance": lambda places: frechet_distance(expected.features[places], heard.features[places]),
+        **{name: lambda places, of=values: float(of[places].mean()) for name, values in per_piece.items()},
+    }
+
+
+def speed(spec: MelSpec, true: Pieces, seconds: dict[str, float]) -> str:
+    """How many pieces of how many sources, and how fast."""
+    ratio = seconds[GRIFFIN_LIM] / seconds[NETWORK]
+    real_time = true.waves.size / spec.sample_rate_hz / seconds[NETWORK]
+    return (
+        f"{len(true.waves)} pieces of {len(set(true.sources))} sources; the network is {ratio:.1f} times faster than "
+        f"Griffin-Lim, {real_time:.0f} times faster than real time"
     )
-    return "\n".join([header, f"|{'---|' * 6}", *rows, "", facts])
-
-
-def row(name: str, judge: Judge, true: Verdicts, waves: np.ndarray, figures: list[float]) -> str:
-    """One line of the table."""
-    heard = judge.verdicts(waves)
-    distance = frechet_distance(true.features, heard.features)
-    kl = float(posterior_kl(true.probabilities, heard.probabilities).mean())
-    same = 100.0 * float((heard.named == true.named).mean())
-    return f"| {name} | {distance:.3f} | {kl:.4f} | {same:.1f} | " + " | ".join(f"{v:.2f}" for v in figures) + " |"
-
-
-def pieces(sounds: list[np.ndarray], length: int) -> np.ndarray:
-    """Whole pieces of `length` samples, (N, length) float32; silent ones are left out."""
-    cut = [sound[at : at + length] for sound in sounds for at in range(0, len(sound) - length + 1, length)]
-    return np.stack([piece for piece in cut if np.abs(piece).max() > 33]).astype(np.float32) / 32768.0
 
 
 def resynthesised(vocoders: dict[str, Vocoder], waves: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, float]]:

@@ -25,9 +25,9 @@ import numpy as np
 from clipsonic import ClipSonicPipeline
 from clipsonic.cli import main as clipsonic
 from clipsonic.evaluate.embedders import at_rate
-from clipsonic.evaluate.metrics import wilson_interval
 from clipsonic.evaluate.rows import made_rows
 from clipsonic.evaluate.run import Options, prepare
+from clipsonic.measure.metrics import wilson_interval
 
 SEED = 20_261_129
 NUM_VIDEOS = 1_450  # 1,184 of them are long enough and sound for at least half of their seconds

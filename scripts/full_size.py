@@ -39,7 +39,7 @@ from clipsonic.prior.convert import convert_prior
 from clipsonic.resources import bundled_path
 from clipsonic.seeding import numpy_rng
 from clipsonic.train.command import load_config
-from clipsonic.train.network import make_denoiser
+from clipsonic.train.lessons.denoiser import make_denoiser
 
 OVERLAYS = {"audioldm": [], "bigvgan": ["bigvgan"], "vocos": ["vocos"]}
 WHOLE = ["audioldm", "bigvgan"]

@@ -6,7 +6,8 @@
 #                                                            RECORDINGS is for the vocoder
 #
 # An interrupted run continues. The judge is not touched: it is retrained only when the synthesis changes
-# (scripts/train_judge). A bundled file is replaced only when the new one measures better: compare by git diff.
+# (clipsonic train --config judge --out FOLDER; what is bundled is the folder's card.md, config.json, model.safetensors).
+# A bundled file is replaced only when the new one measures better: compare by git diff.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/train_bundled_clip_prior.sh "${1:-out/bundled}"

@@ -17,13 +17,15 @@ clipsonic soundstage --out "$work/world/train" --num-pictures 40000 --seed 20101
 clipsonic soundstage --out "$work/world/heldout" --num-pictures 1200 --seed 20102 --split heldout
 
 [ -e "$work/clip-first/card.md" ] ||
-    clipsonic train-clip --pairs "$work/world/train" --val-pairs "$work/world/heldout" --out "$work/clip-first"
+    clipsonic train --config clip --pairs "$work/world/train" --val-pairs "$work/world/heldout" --out "$work/clip-first"
 [ -e "$work/clip/card.md" ] ||
-    clipsonic train-clip --pairs "$work/world/train" --val-pairs "$work/world/heldout" \
-        --init "$work/clip-first" --steps 2500 --lr 7e-4 --out "$work/clip"
+    clipsonic train --config clip --pairs "$work/world/train" --val-pairs "$work/world/heldout" \
+        --init "$work/clip-first" --max-steps 2500 --optim.lr 7e-4 --out "$work/clip"
+for part in train heldout; do
+    clipsonic embed-pairs "$work/world/$part" --clip "$work/clip" --out "$work/embeds/$part"
+done
 [ -e "$work/prior/card.md" ] ||
-    clipsonic train-prior --pairs "$work/world/train" --val-pairs "$work/world/heldout" \
-        --clip "$work/clip" --out "$work/prior"
+    clipsonic train --config prior --pairs "$work/embeds/train" --val-pairs "$work/embeds/heldout" --out "$work/prior"
 
 mkdir -p priors/tiny/clip priors/tiny/prior
 cp "$work"/clip/{open_clip_model.safetensors,merges.txt.gz,card.md,open_clip_config.json} priors/tiny/clip/
