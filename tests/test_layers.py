@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import graphlib
+import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -12,10 +15,11 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "clipsonic"
 
 LAYERS = {
-    "specs": 0, "options": 0, "errors": 0, "files": 0, "names": 0, "settings": 0, "locks": 0, "resumable": 0,
-    "seeding": 0, "resources": 0, "remote": 0, "text": 0,
+    "specs": 0, "options": 0, "errors": 0, "files": 0, "names": 0, "settings": 0, "locks": 0,
+    "seeding": 0, "resources": 0, "remote": 0, "text": 0, "workers": 0,
     "audio": 1, "clip": 1, "shards": 1, "diffusion": 1,
     "soundstage": 2, "ingest": 2, "models": 2, "prior": 2,
+    "measure": 2.5,
     "pipeline": 3,
     "train": 4, "generate": 4, "convert": 4,
     "evaluate": 5, "demo": 5, "doctor": 5,
@@ -91,6 +95,39 @@ def test_training_and_generation_do_not_import_each_other() -> None:
             assert not any(name.startswith(("clipsonic.ingest", "clipsonic.generate")) for name in _imports(path)), (
                 place
             )
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    names = {".".join(("clipsonic", *path.relative_to(PACKAGE).with_suffix("").parts)): path for path in _sources()}
+    graph = {name: _modules(path, names.keys()) - {name} for name, path in names.items()}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def _modules(path: Path, known: Collection[str]) -> set[str]:
+    """The modules that a module imports; of a package, the module of the name that is taken from it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update(
+                inner if (inner := f"{node.module}.{alias.name}") in known else node.module for alias in node.names
+            )
+    return found & set(known)
+
+
+def test_the_engine_knows_no_model_and_is_the_only_one_that_steps_an_optimizer() -> None:
+    stepping = re.compile(r"optimi[sz]er\.step\(")
+    for path in _sources():
+        place = _place(path)
+        if place.startswith("train/engine/"):
+            ours = {name.split(".")[1] for name in _imports(path) if name.startswith("clipsonic.")}
+            strangers = {part for part in ours - {"train"} if LAYERS[part] > 0}
+            assert not strangers, f"{place} imports {strangers}"
+            inside = {name for name in _imports(path) if name.startswith("clipsonic.train.")}
+            assert all(name.startswith("clipsonic.train.engine") for name in inside), place
+        else:
+            assert not stepping.search(path.read_text()), place
 
 
 def test_importing_clipsonic_loads_no_heavy_package() -> None:

@@ -11,12 +11,11 @@ import torch
 
 from clipsonic.cli import main
 from clipsonic.errors import UsageError
-from clipsonic.evaluate.plan import sounds_enough
 from clipsonic.generate.best import check_has_judge, choose_best, nearest_kind, wanted_kind
 from clipsonic.generate.known import kinds_named_in
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.soundstage.kinds import KINDS
-from clipsonic.soundstage.scene import draw_scene
+from clipsonic.soundstage.scene import draw_scene, sounds_enough
 from clipsonic.soundstage.synth import synthesize
 from clipsonic.soundstage.world import draw_picture
 
