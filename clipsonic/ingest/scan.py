@@ -17,10 +17,9 @@ from av.container import InputContainer
 
 from clipsonic.ingest.clock import Clock, StreamClock, leap_s_of, origin_of, units, wrap_of
 from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, raise_if_not_its_fault, words_of
+from clipsonic.ingest.packets import H264Packets, SizesOf
 from clipsonic.ingest.parts import LEAP_S, Lags, Parts, Steps, Turns, added
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
-from clipsonic.ingest.references import H264Packets
-from clipsonic.ingest.sizes import SizesOf
 from clipsonic.ingest.untimed import picture_step, shown_order, times_in_order
 
 _MOST_REORDERED = 16

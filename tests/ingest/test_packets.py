@@ -9,7 +9,7 @@ import makers_streams as streams
 import numpy as np
 import pytest
 
-from clipsonic.ingest.sizes import SizesOf, jpeg_sizes, vp8_sizes, vp9_sizes
+from clipsonic.ingest.packets import SizesOf, jpeg_sizes, vp8_sizes, vp9_sizes
 
 READERS = [vp8_sizes, vp9_sizes, jpeg_sizes]
 
