@@ -31,8 +31,7 @@ from clipsonic.ingest.opening import (
     words_of,
 )
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
-from clipsonic.ingest.scan import Scan
-from clipsonic.ingest.untimed import picture_step
+from clipsonic.ingest.scan import Scan, picture_step
 
 MAX_HOURS = 1000.0
 """Between the first and the last packet of a film: beyond, its timestamps are not times."""
