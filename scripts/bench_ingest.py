@@ -25,9 +25,10 @@ import psutil
 
 from clipsonic.clip.open_clip import load_clip
 from clipsonic.ingest.facts import Fit
+from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.run import fit_of
-from clipsonic.ingest.segments import Job, ReadSettings, read_segments
+from clipsonic.ingest.segments import ReadSettings, read_segments
 from clipsonic.ingest.sources import list_jobs
 from clipsonic.specs import CorpusSpec
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from clipsonic.ingest.archives import Part
 from clipsonic.ingest.facts import Fit
+from clipsonic.ingest.jobs import Job, Part
 from clipsonic.ingest.probe import MAX_HOURS
 from clipsonic.ingest.quarantine import MalformedError, RefusedError
-from clipsonic.ingest.segments import Job, ReadSettings, Segment
+from clipsonic.ingest.segments import ReadSettings, Segment
 from clipsonic.ingest.wire import Message
 from clipsonic.specs import CorpusSpec
 

@@ -16,9 +16,10 @@ from clipsonic.ingest.ahead import working_ahead
 from clipsonic.ingest.batches import Embedder
 from clipsonic.ingest.border import Event
 from clipsonic.ingest.destination import Destination
+from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
-from clipsonic.ingest.segments import Job, ReadSettings
+from clipsonic.ingest.segments import ReadSettings
 from clipsonic.ingest.unit import UnitBuilder
 
 _EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
+from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.manifests import bad_row, cells_of_csv, in_whole_characters, seconds_of, text_of
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable
 from clipsonic.ingest.remarks import Remarks
-from clipsonic.ingest.segments import Job
 from clipsonic.ingest.sources import Line, RootNames, jobs_of, lines_of_folder
 
 KINDS = ("csv", "json_by_label")

@@ -21,9 +21,8 @@ from typing import Any
 from clipsonic.errors import ClipsonicError, CorpusError, UsageError
 from clipsonic.files import TEMPORARY_SUFFIX, write_whole
 from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination
+from clipsonic.ingest.jobs import Job, has_changed
 from clipsonic.ingest.quarantine import Outcome
-from clipsonic.ingest.segments import Job
-from clipsonic.ingest.stamps import has_changed
 from clipsonic.names import is_plain_name
 from clipsonic.shards.writer import INDEX_NAME
 

@@ -20,9 +20,10 @@ from multiprocessing.connection import wait
 
 from clipsonic.errors import ClipsonicError
 from clipsonic.ingest.border import Border, Event, most_bytes, told_job
+from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.peer import Peer
 from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError
-from clipsonic.ingest.segments import Job, ReadSettings, Segment
+from clipsonic.ingest.segments import ReadSettings, Segment
 from clipsonic.ingest.wire import Message
 
 _KILLED = "killed"

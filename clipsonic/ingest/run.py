@@ -33,10 +33,11 @@ from clipsonic.ingest.conclude import MISSING_NAME, IngestResult, conclude, writ
 from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination, destination_of
 from clipsonic.ingest.executors import Executor, LocalExecutor, UnitTask, num_cores
 from clipsonic.ingest.facts import Fit
+from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.lists import Entry, jobs_of_list
 from clipsonic.ingest.plan import Plan, Unit
 from clipsonic.ingest.remarks import Remarks
-from clipsonic.ingest.segments import Job, ReadSettings
+from clipsonic.ingest.segments import ReadSettings
 from clipsonic.ingest.sources import list_jobs
 from clipsonic.specs import CorpusSpec
 

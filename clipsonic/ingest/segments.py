@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from clipsonic.ingest.archives import Part, file_of
 from clipsonic.ingest.decode import PictureReader
 from clipsonic.ingest.facts import Fit, fit_picture, kept_picture, picture_facts, sound_facts, thumbnail_of
+from clipsonic.ingest.jobs import Job, file_of
 from clipsonic.ingest.opening import Tally, raise_if_unreadable
 from clipsonic.ingest.probe import Media, probe
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
@@ -30,32 +30,6 @@ MAX_PADDED_SHARE = 0.05
 
 MAX_DAMAGED_SHARE = 0.5
 """Above which share of undecodable packets a segment is refused."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One thing to ingest: a file, or an interval of it.
-
-    Args:
-        path: where it is.
-        source: its name in the corpus.
-        source_id: hash of that name.
-        entry_id: hash of name and interval; begins the keys of its records.
-        start_s, end_s: the interval, None = to the file's own ends.
-        caption: words about it, if the manifest had any.
-        part: where it lies in `path`, if that is an archive.
-        stamp: what it looked like when it was listed, see `stamps`; None = it was not there, or nobody can tell.
-    """
-
-    path: str
-    source: str
-    source_id: str
-    entry_id: str
-    start_s: float | None = None
-    end_s: float | None = None
-    caption: str | None = None
-    part: Part | None = None
-    stamp: str | None = None
 
 
 @dataclass(frozen=True)

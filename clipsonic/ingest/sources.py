@@ -21,13 +21,10 @@ from typing import Any
 from clipsonic import remote
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import is_trouble
-from clipsonic.ingest import archives
-from clipsonic.ingest.archives import Part
+from clipsonic.ingest.jobs import TAR_SUFFIX, Job, Part, members_of, refusal_of_copy, stamp_of_file
 from clipsonic.ingest.manifests import Row, bad_row, caption_of, interval_of, path_of, rows_of
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable
 from clipsonic.ingest.remarks import HIDDEN, Remarks
-from clipsonic.ingest.segments import Job
-from clipsonic.ingest.stamps import stamp_of_file
 
 _SUFFIXES = """
 .mp4 .m4v .m4a .mp4v .mpg4 .mov .qt .mqv .3gp .3gpp .3g2 .3gp2 .f4v .f4p .mj2 .mjp2 .ism .ismv .insv .lrv .lrf .360
@@ -170,15 +167,15 @@ def _lines_of_url(url: str, names: RootNames, remarks: Remarks) -> Iterator[Line
 
 def _lines_of_file(path: Path, source: str, remarks: Remarks, url: str | None = None) -> Iterator[Line]:
     """The file itself or, of a tar, its videos; a tar that is damaged stands for itself and is refused later."""
-    if path.suffix.lower() == archives.SUFFIX:
+    if path.suffix.lower() == TAR_SUFFIX:
         try:
-            for part, caption in archives.members_of(url or path, MEDIA_SUFFIXES, remarks.pass_over):
+            for part, caption in members_of(url or path, MEDIA_SUFFIXES, remarks.pass_over):
                 yield Line(path, f"{source}/{printable(part.name)}", caption=caption, part=part, url=url)
             return
         except tarfile.TarError:
             pass
         except Exception as error:  # each store's library has errors of its own
-            refused = archives.refusal_of_copy(url or str(path), error)
+            refused = refusal_of_copy(url or str(path), error)
             if refused.reason == RefusalReason.TROUBLE:
                 remarks.refuse(source, RefusalReason.TROUBLE, f"this archive cannot be listed, {refused.detail}")
                 return
@@ -188,7 +185,7 @@ def _lines_of_file(path: Path, source: str, remarks: Remarks, url: str | None = 
 def _is_media(name: str, remarks: Remarks) -> bool:
     """Whether a file is listed by its name; the others are counted."""
     suffix = Path(name).suffix.lower()
-    if suffix in MEDIA_SUFFIXES or suffix == archives.SUFFIX:
+    if suffix in MEDIA_SUFFIXES or suffix == TAR_SUFFIX:
         return True
     remarks.pass_over(printable(suffix))
     return False

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from clipsonic.ingest.batches import Embedder, PictureBatches
+from clipsonic.ingest.jobs import Job, with_hash
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.quarantine import Outcome, RefusalReason, printable
-from clipsonic.ingest.segments import Job, Segment
-from clipsonic.ingest.stamps import with_hash
+from clipsonic.ingest.segments import Segment
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import ShardWriter
 

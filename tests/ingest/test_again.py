@@ -20,10 +20,10 @@ import pytest
 
 from clipsonic import remote
 from clipsonic.errors import ClipsonicError
+from clipsonic.ingest.jobs import has_changed, with_hash
 from clipsonic.ingest.reembed import reembed
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.sources import list_jobs
-from clipsonic.ingest.stamps import has_changed, with_hash
 from clipsonic.locks import held
 from clipsonic.shards.merge import merge
 from clipsonic.shards.split import split

@@ -12,8 +12,8 @@ import pytest
 
 from clipsonic import remote
 from clipsonic.ingest.destination import STATE_FOLDER, BucketDestination, FolderDestination
+from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.plan import Plan
-from clipsonic.ingest.segments import Job
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ import numpy as np
 import psutil
 import pytest
 
+from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.pool import Event, WorkerPool
-from clipsonic.ingest.segments import Job, ReadSettings
+from clipsonic.ingest.segments import ReadSettings
 from clipsonic.specs import CorpusSpec
 
 SETTINGS = ReadSettings(CorpusSpec(16000, 1.0, 1.0), stride_s=1.0)
@@ -153,7 +154,8 @@ def test_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     os.mkfifo(hanging)
     code = f"""
 from clipsonic.ingest.pool import WorkerPool
-from clipsonic.ingest.segments import Job, ReadSettings
+from clipsonic.ingest.jobs import Job
+from clipsonic.ingest.segments import ReadSettings
 from clipsonic.specs import CorpusSpec
 import psutil
 pool = WorkerPool(2)

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from clipsonic.ingest.facts import Fit, fit_picture
+from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
-from clipsonic.ingest.segments import Job, ReadSettings, Segment, common_length, read_segments
+from clipsonic.ingest.segments import ReadSettings, Segment, common_length, read_segments
 from clipsonic.specs import CorpusSpec
 
 RATE_HZ = 16000

@@ -17,8 +17,9 @@ import pytest
 from scipy.signal import oaconvolve
 
 from clipsonic.ingest.decode import PictureReader
+from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.probe import probe
-from clipsonic.ingest.segments import Job, ReadSettings, read_segments
+from clipsonic.ingest.segments import ReadSettings, read_segments
 from clipsonic.ingest.sound import SoundReader
 from clipsonic.specs import CorpusSpec
 

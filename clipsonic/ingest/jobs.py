@@ -1,8 +1,17 @@
-"""Videos inside of plain tars, as WebDataset and video2dataset lay them out: KEY.mp4, and KEY.txt with its caption.
+"""One thing to ingest: where its bytes lie, what it looked like when it was read, and a path at which they can be read.
+
+Videos may lie inside of plain tars, as WebDataset and video2dataset lay them out: KEY.mp4, and KEY.txt, its caption.
 
 Guarantee: a member's name is only ever a label: nothing is unpacked under it, and one that would lead out of a folder,
 or names a command, is refused; links and devices are passed over. What a decoder reads is a nameless copy that is gone
-with its process. Price: listing reads the headers and the captions; a member is copied once, to the temporary folder.
+with its process. A file of another length, or of another time and other bytes at its beginning, middle or end, has
+changed; one that was only touched, moved or copied has not. What is not there now has not changed either: its records
+stay.
+Price: listing a tar reads headers and captions; a member is copied once, to the temporary folder; of a file one stat,
+and three reads of 64 KB when it has been ingested, and when its time is another.
+
+A stamp is "LENGTH TIME" of a file (or of a member of an archive, as its header says), or "LENGTH TAG" of what a store
+lists; a web server is not asked, so what it changes is not noticed. Behind it, if it was read, stands a hash.
 """
 
 from __future__ import annotations
@@ -14,13 +23,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
 from clipsonic import remote
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable, refusal_of
 
-SUFFIX = ".tar"
+TAR_SUFFIX = ".tar"
 _CAPTION_SUFFIX = ".txt"
 _LONGEST_CAPTION = 10_000
 _COPIED_AT_ONCE = 2**20
@@ -28,6 +38,7 @@ _OPEN_FILES = Path("/proc/self/fd")
 _TRY_LATER = (408, 425, 429)
 """What a web server says when it is busy (RFC 9110, 6585, 8470); others below 500 are final."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_SAMPLE_BYTES = 2**16
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,32 @@ class Part:
     size: int
     name: str
     time: float = 0.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to ingest: a file, or an interval of it.
+
+    Args:
+        path: where it is.
+        source: its name in the corpus.
+        source_id: hash of that name.
+        entry_id: hash of name and interval; begins the keys of its records.
+        start_s, end_s: the interval, None = to the file's own ends.
+        caption: words about it, if the manifest had any.
+        part: where it lies in `path`, if that is an archive.
+        stamp: what it looked like when it was listed, see above; None = it was not there, or nobody can tell.
+    """
+
+    path: str
+    source: str
+    source_id: str
+    entry_id: str
+    start_s: float | None = None
+    end_s: float | None = None
+    caption: str | None = None
+    part: Part | None = None
+    stamp: str | None = None
 
 
 def members_of(
@@ -149,3 +186,48 @@ def _copy(source: IO[bytes], target: IO[bytes], size: int | None, most_bytes: fl
             raise RefusedError(RefusalReason.TOO_LARGE, f"more than {most_bytes:.0f} bytes, the most that are copied")
         target.write(block)
         left -= len(block)
+
+
+def stamp_of_file(path: str | Path) -> str | None:
+    """Length and time of a file; None where there is none, or it cannot be seen."""
+    try:
+        facts = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return f"{facts.st_size} {facts.st_mtime_ns}"
+
+
+def with_hash(job: Job) -> str | None:
+    """The stamp of a job that has been read, its hash behind it unless the file was written to in the meantime."""
+    is_same = job.stamp is not None and (job.part is not None or stamp_of_file(job.path) == job.stamp)
+    digest = _hash_of(job) if is_same else None
+    return job.stamp if digest is None else f"{job.stamp} {digest}"
+
+
+def has_changed(job: Job, then: str | None) -> bool:
+    """Whether the file of a job is another than when it had this stamp (None: it was not there)."""
+    if job.stamp is None:
+        return False
+    if then is None:
+        return True
+    length, time, *hashes = then.split(" ")
+    if [length, time] == job.stamp.split(" "):
+        return False
+    return length != job.stamp.split(" ")[0] or not hashes or _hash_of(job) != hashes[0]
+
+
+def _hash_of(job: Job) -> str | None:
+    """Of 64 KB at the beginning, in the middle and at the end; None of what is no file of this machine."""
+    try:
+        path = Path(job.path)
+        if not path.is_file():
+            return None
+        with path.open("rb", buffering=0) as file:
+            start, size = (job.part.offset, job.part.size) if job.part else (0, path.stat().st_size)
+            digest = blake2b(digest_size=8)
+            for place in sorted({0, max(0, size // 2 - _SAMPLE_BYTES // 2), max(0, size - _SAMPLE_BYTES)}):
+                file.seek(start + place)
+                digest.update(file.read(min(_SAMPLE_BYTES, size)))
+            return digest.hexdigest()
+    except (OSError, ValueError):
+        return None

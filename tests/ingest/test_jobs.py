@@ -11,7 +11,7 @@ import makers_ingest as makers
 import numpy as np
 import pytest
 
-from clipsonic.ingest.archives import leads_out
+from clipsonic.ingest.jobs import leads_out
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.sources import list_jobs
 from clipsonic.shards.writer import CorpusIndex, read_shard
