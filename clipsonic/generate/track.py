@@ -22,8 +22,8 @@ from clipsonic.audio.peaks import limited
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
 from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_not_its_fault, sound_stream
-from clipsonic.ingest.placing import placed
 from clipsonic.ingest.probe import clock_of
+from clipsonic.ingest.sound import placed
 
 DUCK_DB = 12.0
 OTHER_RATE_HZ = 48000

@@ -15,7 +15,7 @@ from clipsonic.options import command_parser
 
 if TYPE_CHECKING:
     from clipsonic.ingest.lists import Entry
-    from clipsonic.ingest.remarks import Remarks
+    from clipsonic.ingest.sources import Remarks
 
 _EPILOG = """examples:
   clipsonic ingest my_videos --out corpus
@@ -109,9 +109,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from clipsonic.errors import SpecError, UsageError
     from clipsonic.ingest.conclude import MISSING_NAME, REFUSED_NAME
     from clipsonic.ingest.recipe import load_recipe
-    from clipsonic.ingest.remarks import Remarks, comments_in_words, passed_over_in_words
     from clipsonic.ingest.report import length_in_words
     from clipsonic.ingest.run import IngestOptions, ingest
+    from clipsonic.ingest.sources import Remarks, comments_in_words, passed_over_in_words
     from clipsonic.specs import CorpusSpec
 
     given = {name: value for name in _DEFAULTS if (value := getattr(args, name)) is not None}

@@ -22,7 +22,7 @@ from clipsonic.ingest.destination import STATE_FOLDER, Destination
 from clipsonic.ingest.lists import Entry
 from clipsonic.ingest.plan import Plan
 from clipsonic.ingest.quarantine import Outcome, most_frequent_first
-from clipsonic.ingest.remarks import Remarks
+from clipsonic.ingest.sources import Remarks
 from clipsonic.remote import is_remote, opened
 from clipsonic.shards.merge import LISTS
 from clipsonic.shards.writer import FACTS_NAME, INDEX_NAME, CorpusIndex, each_facts, write_facts

@@ -16,7 +16,7 @@ import numpy as np
 
 from clipsonic.ingest.conclude import each_outcome, listing_of
 from clipsonic.ingest.quarantine import Outcome, most_frequent_first
-from clipsonic.ingest.remarks import comments_in_words, passed_over_in_words
+from clipsonic.ingest.sources import comments_in_words, passed_over_in_words
 from clipsonic.shards.corpus import Corpus, open_corpus
 from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.selection import is_silent

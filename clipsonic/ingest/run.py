@@ -36,9 +36,8 @@ from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.lists import Entry, jobs_of_list
 from clipsonic.ingest.plan import Plan, Unit
-from clipsonic.ingest.remarks import Remarks
 from clipsonic.ingest.segments import ReadSettings
-from clipsonic.ingest.sources import list_jobs
+from clipsonic.ingest.sources import Remarks, list_jobs
 from clipsonic.specs import CorpusSpec
 
 EXECUTORS = ("local", "ray")

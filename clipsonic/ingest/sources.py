@@ -1,8 +1,9 @@
 """What the user listed, as jobs in a fixed order: folders, single files, tars of videos, and manifests of intervals.
 
 Guarantee: the same sources give the same jobs in the same order, each once; names in the corpus are relative and begin
-with the name of the folder that was listed, so that no path of this machine gets into a corpus. What becomes no job (a
-row that cannot be used, a folder that cannot be listed, a file of another suffix) is refused or counted in `Remarks`.
+with the name of the folder that was listed, so that no path of this machine gets into a corpus. Nothing that stands in
+a listed folder, manifest or list is left out silently: what becomes no job (a row that cannot be used, a folder that
+cannot be listed, a file of another suffix) is refused or counted in `Remarks`.
 Price: one walk of the folders and a look at each file's length and time; no file is opened but manifests and tars.
 """
 
@@ -13,6 +14,7 @@ import hashlib
 import os
 import stat
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +25,7 @@ from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import is_trouble
 from clipsonic.ingest.jobs import TAR_SUFFIX, Job, Part, members_of, refusal_of_copy, stamp_of_file
 from clipsonic.ingest.manifests import Row, bad_row, caption_of, interval_of, path_of, rows_of
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable
-from clipsonic.ingest.remarks import HIDDEN, Remarks
+from clipsonic.ingest.quarantine import Outcome, RefusalReason, RefusedError, most_frequent_first, printable
 
 _SUFFIXES = """
 .mp4 .m4v .m4a .mp4v .mpg4 .mov .qt .mqv .3gp .3gpp .3g2 .3gp2 .f4v .f4p .mj2 .mjp2 .ism .ismv .insv .lrv .lrf .360
@@ -35,6 +36,8 @@ _SUFFIXES = """
 MEDIA_SUFFIXES = frozenset(_SUFFIXES.split())
 """What people call files of the containers that `opening` knows: of MP4's kin; Matroska, AVI, ASF; MPEG; and others."""
 MANIFEST_SUFFIXES = (".txt", ".csv", ".jsonl", ".parquet")
+HIDDEN, NO_SUFFIX = "hidden", "no suffix"
+_MOST_SAID = 8
 
 
 @dataclass(frozen=True)
@@ -290,3 +293,49 @@ def _is_comment(row: dict[Any, Any], manifest: Path) -> bool:
     if not isinstance(path, str) or not path.lstrip().startswith("#"):
         return False
     return "\0" in path or not os.path.lexists(manifest.parent / path_of(row))
+
+
+class Remarks:
+    """Filled while the sources are listed; found anew by every run, so that what could not be listed is tried again."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.passed_over = Counter[str]()
+        self.comments = 0
+
+    def refuse(self, source: str, reason: RefusalReason, detail: str) -> None:
+        """Something is listed that is no job: a row that cannot be used, a folder that cannot be listed."""
+        self.outcomes.append(Outcome(source, 0, reason, detail))
+
+    @property
+    def unlisted(self) -> list[Outcome]:
+        """Folders and archives that could not be listed now."""
+        return [outcome for outcome in self.outcomes if outcome.is_open]
+
+    def pass_over(self, suffix: str) -> None:
+        """A file of a folder is no media file by its suffix ("" = it has none)."""
+        self.passed_over[suffix or NO_SUFFIX] += 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """What was counted, as it is kept in the corpus."""
+        return {"passed_over": most_frequent_first(self.passed_over), "comments": self.comments}
+
+
+def passed_over_in_words(counts: dict[str, int]) -> str:
+    """Such as "passed over 5 files by their names: .jpg 3, no suffix 2"; nothing where there are none."""
+    if not counts:
+        return ""
+    said = [f"{suffix} {count}" for suffix, count in list(counts.items())[:_MOST_SAID]]
+    if len(counts) > _MOST_SAID:
+        said.append(f"{len(counts) - _MOST_SAID} other suffixes {sum(list(counts.values())[_MOST_SAID:])}")
+    total = sum(counts.values())
+    return f"passed over {total} {'file' if total == 1 else 'files'} by their names: {', '.join(said)}"
+
+
+def comments_in_words(count: int) -> str:
+    """Such as "2 lines that begin with # were taken as comments"; nothing where there are none."""
+    if not count:
+        return ""
+    return (
+        f"{count} {'line that begins with # was' if count == 1 else 'lines that begin with # were'} taken as comments"
+    )

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsonic.ingest.clock import LEAP_S, Lags, Parts, StreamClock, Turns, added
-from clipsonic.ingest.placing import placed
 from clipsonic.ingest.scan import times_in_order
+from clipsonic.ingest.sound import placed
 
 PICTURE, SOUND = 0, 1
 PICTURE_S, SOUND_S = 0.04, 0.0213

@@ -12,9 +12,8 @@ import pytest
 from clipsonic.errors import UsageError
 from clipsonic.ingest.lists import Entry, ListFormat, read_list
 from clipsonic.ingest.recipe import load_list_format, load_recipe
-from clipsonic.ingest.remarks import Remarks
 from clipsonic.ingest.run import IngestOptions, ingest
-from clipsonic.ingest.sources import list_jobs
+from clipsonic.ingest.sources import Remarks, list_jobs
 from clipsonic.shards.writer import read_shard
 from clipsonic.specs import CorpusSpec
 

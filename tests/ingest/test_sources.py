@@ -12,9 +12,8 @@ import makers_ingest as makers
 import pytest
 
 from clipsonic.errors import UsageError
-from clipsonic.ingest.remarks import Remarks, passed_over_in_words
 from clipsonic.ingest.run import IngestOptions, ingest
-from clipsonic.ingest.sources import MEDIA_SUFFIXES, list_jobs
+from clipsonic.ingest.sources import MEDIA_SUFFIXES, Remarks, list_jobs, passed_over_in_words
 from clipsonic.specs import CorpusSpec
 
 

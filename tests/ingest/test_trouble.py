@@ -24,10 +24,9 @@ from clipsonic.errors import ClipsonicError
 from clipsonic.ingest import run as run_module
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError, refusal_of
-from clipsonic.ingest.remarks import Remarks
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.segments import ReadSettings, read_segments
-from clipsonic.ingest.sources import list_jobs
+from clipsonic.ingest.sources import Remarks, list_jobs
 from clipsonic.shards.writer import CorpusIndex, read_files
 from clipsonic.specs import CorpusSpec
 
