@@ -24,11 +24,10 @@ import numpy as np
 import psutil
 
 from clipsonic.clip.open_clip import load_clip
-from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.run import fit_of
-from clipsonic.ingest.segments import ReadSettings, read_segments
+from clipsonic.ingest.segments import Fit, ReadSettings, read_segments
 from clipsonic.ingest.sources import list_jobs
 from clipsonic.specs import CorpusSpec
 

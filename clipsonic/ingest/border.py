@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.jobs import Job, Part
 from clipsonic.ingest.probe import MAX_HOURS
 from clipsonic.ingest.quarantine import MalformedError, RefusedError
-from clipsonic.ingest.segments import ReadSettings, Segment
+from clipsonic.ingest.segments import Fit, ReadSettings, Segment
 from clipsonic.ingest.wire import Message
 from clipsonic.specs import CorpusSpec
 

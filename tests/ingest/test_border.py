@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsonic.ingest.border import Border, job_in, most_bytes, told_job, told_segment
-from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.jobs import Job, Part
 from clipsonic.ingest.quarantine import MalformedError, RefusedError
-from clipsonic.ingest.segments import ReadSettings, read_segments
+from clipsonic.ingest.segments import Fit, ReadSettings, read_segments
 from clipsonic.ingest.wire import Message
 from clipsonic.shards.record import Record, encode_record
 from clipsonic.specs import CorpusSpec

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from clipsonic.audio.wave import loudness_lufs
-from clipsonic.ingest.facts import picture_facts, picture_hash, sound_facts, sound_hash
+from clipsonic.ingest.segments import picture_facts, picture_hash, sound_facts, sound_hash
 from clipsonic.seeding import numpy_rng
 
 RATE_HZ = 16000

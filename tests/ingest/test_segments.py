@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipsonic.ingest.facts import Fit, fit_picture
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
-from clipsonic.ingest.segments import ReadSettings, Segment, common_length, read_segments
+from clipsonic.ingest.segments import Fit, ReadSettings, Segment, common_length, fit_picture, read_segments
 from clipsonic.specs import CorpusSpec
 
 RATE_HZ = 16000

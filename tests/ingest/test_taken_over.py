@@ -21,14 +21,13 @@ import pytest
 from clipsonic.ingest.child import Child, ChildLimits
 from clipsonic.ingest.destination import FolderDestination
 from clipsonic.ingest.executors import UnitTask
-from clipsonic.ingest.facts import Fit
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.quarantine import RefusedError
 from clipsonic.ingest.ray_executor import _build_here
 from clipsonic.ingest.run import IngestOptions, ingest
-from clipsonic.ingest.segments import ReadSettings
+from clipsonic.ingest.segments import Fit, ReadSettings
 from clipsonic.shards.writer import read_shard
 from clipsonic.specs import CorpusSpec
 
