@@ -1,30 +1,45 @@
-"""Who builds the units of an ingest: this machine's processes, or a Ray cluster (`ray_executor`).
+"""Units built to shards: by this machine's processes, or by a Ray cluster (`ray_executor`).
 
-Guarantee: a unit's bytes depend on its jobs and on the task, not on who built it, nor on how many build.
-Price: of the local one none; see `ray_executor` for the other's.
+Guarantee: a unit's bytes depend on its jobs and on the task, not on who built it, nor on how many build: batches of
+pictures are formed within a unit (see `batches`), in the order of its segments. Decoding works ahead in a thread, so
+that processes get their next job while the CLIP computes; leaving that block ends the thread, at the latest with the
+decoders' next event. Memory holds one batch of pictures, the sounds they belong to, and the segments that wait.
+Price: of the local executor none; see `ray_executor` for the other's.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from clipsonic.ingest.ahead import working_ahead
-from clipsonic.ingest.batches import Embedder
+import numpy as np
+
+from clipsonic.ingest.batches import Embedder, PictureBatches
 from clipsonic.ingest.border import Event
 from clipsonic.ingest.destination import Destination
-from clipsonic.ingest.jobs import Job
+from clipsonic.ingest.jobs import Job, with_hash
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
-from clipsonic.ingest.segments import ReadSettings
-from clipsonic.ingest.unit import UnitBuilder
+from clipsonic.ingest.quarantine import Outcome, RefusalReason, printable
+from clipsonic.ingest.segments import ReadSettings, Segment
+from clipsonic.shards.record import Record
+from clipsonic.shards.writer import ShardWriter
 
 _EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each
 _SMALL_CLIP = 20_000_000  # weights
 _loaded: dict[str, Embedder] = {}
+_TICK_S = 0.2
+_PATIENCE_S = 1.0
+"""An iterator that gives nothing (a decoder that hangs) is not waited for: its own end ends the thread."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -142,3 +157,132 @@ def one_thread_if_small(embedder: Any) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class UnitBuilder:
+    """Takes the segments of a unit in order and writes its shards.
+
+    Args:
+        unit: what is built.
+        folder: the corpus.
+        embedder: the CLIP.
+        shard_records: most records in one tar.
+    """
+
+    def __init__(self, unit: Unit, folder: Path, embedder: Embedder, shard_records: int) -> None:
+        self._unit, self._folder, self._shard_records = unit, folder, shard_records
+        self._waiting: deque[tuple[Job, Segment]] = deque()
+        self._pictures = PictureBatches(embedder)
+        self._writer: ShardWriter | None = None
+        self._shards: list[dict[str, Any]] = []
+        self._facts: list[dict[str, Any]] = []
+        self._stamps: list[str | None] = []
+        self.outcomes: list[Outcome] = []
+        self._records_of_job = 0
+
+    @property
+    def num_done(self) -> int:
+        """Jobs that have ended."""
+        return len(self.outcomes)
+
+    def add(self, job: Job, segment: Segment) -> None:
+        """The next segment."""
+        self._records_of_job += 1
+        self._waiting.append((job, segment))
+        self._pictures.add(segment.pictures)
+        self._write_embedded()
+
+    def end_job(self, job: Job, reason: str | None, detail: str | None) -> Outcome:
+        """No more segments of this job."""
+        words = None if detail is None else printable(detail)
+        outcome = Outcome(job.source, self._records_of_job, reason, words, job.start_s, job.end_s)
+        self.outcomes.append(outcome)
+        # what kept a decoder waiting would keep us waiting too
+        self._stamps.append(job.stamp if reason == RefusalReason.TIMEOUT else with_hash(job))
+        self._records_of_job = 0
+        return outcome
+
+    def close(self) -> dict[str, Any]:
+        """Embed and write what is left; the result as it is stored in the plan."""
+        self._pictures.flush()
+        self._write_embedded()
+        assert not self._waiting
+        self._close_shard()
+        return {
+            "shards": self._shards,
+            "outcomes": [outcome.to_dict() for outcome in self.outcomes],
+            "facts": self._facts,
+            "stamps": self._stamps,
+        }
+
+    def abort(self) -> None:
+        """Leave no half-written shard."""
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+
+    def _write_embedded(self) -> None:
+        """Write the segments all of whose pictures are embedded."""
+        while self._waiting and (frames := self._pictures.take(len(self._waiting[0][1].pictures))) is not None:
+            job, segment = self._waiting.popleft()
+            wave = segment.sound.astype(np.float32) / 32768.0
+            self._write(Record(segment.key, wave, frames, segment.facts, segment.thumbnail, job.caption, segment.kept))
+
+    def _write(self, record: Record) -> None:
+        if self._writer is not None and self._writer.num_records >= self._shard_records:
+            self._close_shard()
+        if self._writer is None:
+            self._writer = ShardWriter(self._folder, self._unit.shard_name(len(self._shards)))
+        self._writer.add(record)
+        self._facts.append({**record.facts, "key": record.key, "shard": self._unit.shard_name(len(self._shards))})
+
+    def _close_shard(self) -> None:
+        if self._writer is not None:
+            self._shards.append(self._writer.close())
+            self._writer = None
+
+
+@contextmanager
+def working_ahead(items: Generator[T, None, None], count: int) -> Iterator[Iterator[T]]:
+    """Inside, an iterator over `items` of which up to `count` are made before they are asked for."""
+    waiting: queue.Queue[tuple[str, Any]] = queue.Queue(count)
+    stopped = threading.Event()
+    thread = threading.Thread(target=_fill, args=(items, waiting, stopped), daemon=True)
+    thread.start()
+    try:
+        yield _taken(waiting)
+    finally:
+        stopped.set()
+        thread.join(_PATIENCE_S)
+
+
+def _fill(items: Generator[T, None, None], waiting: queue.Queue[tuple[str, Any]], stopped: threading.Event) -> None:
+    try:
+        for item in items:
+            if not _put(waiting, ("item", item), stopped):
+                return
+        _put(waiting, ("end", None), stopped)
+    except BaseException as error:  # handed over, never swallowed
+        _put(waiting, ("error", error), stopped)
+    finally:
+        items.close()
+
+
+def _put(waiting: queue.Queue[tuple[str, Any]], message: tuple[str, Any], stopped: threading.Event) -> bool:
+    while not stopped.is_set():
+        try:
+            waiting.put(message, timeout=_TICK_S)
+        except queue.Full:
+            continue
+        return True
+    return False
+
+
+def _taken(waiting: queue.Queue[tuple[str, Any]]) -> Iterator[Any]:
+    while True:
+        what, value = waiting.get()
+        if what == "error":
+            raise value
+        if what == "end":
+            return
+        yield value

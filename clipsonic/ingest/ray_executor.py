@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.ingest.ahead import working_ahead
 from clipsonic.ingest.batches import Embedder
-from clipsonic.ingest.executors import Tick, UnitTask, build_unit, embedder_of, one_thread_if_small
+from clipsonic.ingest.executors import Tick, UnitTask, build_unit, embedder_of, one_thread_if_small, working_ahead
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
 

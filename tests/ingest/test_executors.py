@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clipsonic.ingest.ahead import working_ahead
+from clipsonic.ingest.executors import working_ahead
 
 
 class Source:
