@@ -107,9 +107,8 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Ingest; returns the numbers, and a message for people."""
     from clipsonic.errors import SpecError, UsageError
-    from clipsonic.ingest.conclude import MISSING_NAME, REFUSED_NAME
+    from clipsonic.ingest.plan import MISSING_NAME, REFUSED_NAME, length_in_words
     from clipsonic.ingest.recipe import load_recipe
-    from clipsonic.ingest.report import length_in_words
     from clipsonic.ingest.run import IngestOptions, ingest
     from clipsonic.ingest.sources import Remarks, comments_in_words, passed_over_in_words
     from clipsonic.specs import CorpusSpec

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from clipsonic.ingest.conclude import each_outcome, listing_of
+from clipsonic.ingest.plan import each_outcome, length_in_words, listing_of
 from clipsonic.ingest.quarantine import Outcome, most_frequent_first
 from clipsonic.ingest.sources import comments_in_words, passed_over_in_words
 from clipsonic.shards.corpus import Corpus, open_corpus
@@ -208,13 +208,6 @@ def report_in_words(report: CorpusReport) -> str:
         lines.append(f"  {reason} {count}, for instance {report.examples[reason][0]['source']}")
         lines.append(f"    {report.examples[reason][0]['detail']}")
     return "\n".join(lines)
-
-
-def length_in_words(seconds: float) -> str:
-    """Hours; of less than one, minutes; of less than one, seconds."""
-    if seconds >= 3600.0:
-        return f"{seconds / 3600.0:.2f} hours"
-    return f"{seconds / 60.0:.1f} minutes" if seconds >= 60.0 else f"{seconds:.1f} seconds"
 
 
 def _number(count: int, noun: str) -> str:

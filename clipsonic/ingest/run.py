@@ -29,12 +29,11 @@ from tqdm import tqdm
 
 from clipsonic.errors import UsageError
 from clipsonic.ingest.batches import BATCH_PICTURES, Embedder
-from clipsonic.ingest.conclude import MISSING_NAME, IngestResult, conclude, write_lines
 from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination, destination_of
 from clipsonic.ingest.executors import Executor, LocalExecutor, UnitTask, num_cores
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.lists import Entry, jobs_of_list
-from clipsonic.ingest.plan import Plan, Unit
+from clipsonic.ingest.plan import MISSING_NAME, IngestResult, Plan, Unit, conclude, write_lines
 from clipsonic.ingest.segments import Fit, ReadSettings
 from clipsonic.ingest.sources import Remarks, list_jobs
 from clipsonic.specs import CorpusSpec

@@ -16,7 +16,8 @@ import soundfile
 
 from clipsonic.cli import main
 from clipsonic.ingest.page import NUM_SHOWN, html_page
-from clipsonic.ingest.report import corpus_report, length_in_words, report_in_words
+from clipsonic.ingest.plan import length_in_words
+from clipsonic.ingest.report import corpus_report, report_in_words
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.specs import CorpusSpec
 

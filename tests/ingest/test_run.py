@@ -17,7 +17,7 @@ import pytest
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest.batches import BATCH_PICTURES
-from clipsonic.ingest.conclude import each_outcome
+from clipsonic.ingest.plan import each_outcome
 from clipsonic.ingest.quarantine import RefusalReason
 from clipsonic.ingest.run import IngestOptions, fit_of, ingest
 from clipsonic.ingest.segments import Fit
