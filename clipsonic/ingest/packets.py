@@ -1,20 +1,26 @@
-"""What the first bytes of packets say of their pictures, nothing decoded: which others are made from, of which size.
+"""What the packets of a picture and of a sound stream tell, one by one: times, places to begin, references, sizes.
 
-Guarantee: of H.264, a packet that cannot be read, or whose slices begin late, counts as needed by others (whether a
-picture is of type B would not do: encoders let P pictures refer to B pictures, and leaving those out was seen to change
-the rest by up to 27 of 255 on the mean). Of VP8, VP9 (8 bit, 4:2:0) and MJPEG every size that a packet tells is seen;
-another codec, or a packet that cannot be read, tells none. (decord brings all pictures to the first one's size, and so
-squeezes what changes its shape within a file.) Price: 3 microseconds a packet each.
+Guarantee: nothing is decoded; what an edit list hides is counted and left out. Of H.264, a packet that cannot be read,
+or whose slices begin late, counts as needed by others (whether a picture is of type B would not do: encoders let P
+pictures refer to B pictures, and leaving those out was seen to change the rest by up to 27 of 255 on the mean). Of VP8,
+VP9 (8 bit, 4:2:0) and MJPEG every size that a packet tells is seen; another codec, or a packet that cannot be read,
+tells none. (decord brings all pictures to the first one's size, and so squeezes what changes its shape within a file.)
+Price: two microseconds a packet, and three where its first bytes are read.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from av import Packet
+import av
+import numpy as np
 
+from clipsonic.ingest.clock import LEAP_S, Clock, Lags, Parts, Steps, StreamClock, Turns, units
+
+_MOST_REORDERED = 16
 _SLICES = (1, 2, 5)  # nal_unit_type of a picture's slices (ITU-T H.264, table 7-1)
 _MOST_UNITS = 64
 _HEAD_BYTES = 4096
@@ -24,6 +30,120 @@ _SRGB = 7
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+
+
+class _Stream:
+    """The packets of one stream, place by place; what an edit list hides is counted and left out."""
+
+    def __init__(self, stream: av.VideoStream | av.AudioStream, parts: Parts, turns: Turns) -> None:
+        self._index, self.base = stream.index, float(stream.time_base or 1)
+        self._parts, self._turns = parts, turns
+        self._lags = Lags(turns.wrap, units(LEAP_S, stream))
+        self.count = 0
+        self.numbers, self.pts, self.durations = array("q"), array("q"), array("q")
+
+    def first_s(self, moved: Steps) -> float:
+        """The earliest time of its first packets, of which there are some, each moved so."""
+        numbers = self.numbers[:_MOST_REORDERED].tolist()
+        shifts = StreamClock(tuple(moved)).shifts_of(numbers)
+        return min(pts + shift for pts, shift in zip(self.pts, shifts, strict=False)) * self.base
+
+    def _tell(self, pts: int, dts: int | None, duration: int) -> float:
+        """Note the time of the next packet; returns it in seconds."""
+        turn = 0
+        if dts is not None and self._turns.wrap:
+            pts, turn = self._lags.presented(pts, dts), self._turns.turn(self._index, self.count, dts)
+        start_s = (pts + turn) * self.base
+        decoding_s = None if dts is None else (dts + turn) * self.base
+        self._parts.add(self._index, decoding_s, start_s, start_s + duration * self.base)
+        self.numbers.append(self.count)
+        self.pts.append(pts)
+        self.durations.append(duration)
+        self.count += 1
+        return start_s
+
+    def _pass_over(self, time: int | None) -> float:
+        """Count a hidden packet; returns its time in seconds."""
+        self._parts.add(self._index, None, None, None)
+        self.count += 1
+        return (time or 0) * self.base
+
+
+class Pictures(_Stream):
+    """The packets of the picture stream.
+
+    Args:
+        is_unordered: whether the container's presentation times are none.
+    """
+
+    def __init__(self, stream: av.VideoStream, parts: Parts, turns: Turns, is_unordered: bool) -> None:
+        super().__init__(stream, parts, turns)
+        self.stream, self._is_unordered, self.is_timed = stream, is_unordered, not is_unordered
+        self._h264 = H264Packets.of(stream.codec_context.name, stream.codec_context.extradata)
+        self.sizes = SizesOf(stream.codec_context.name)
+        self.told: list[bool] = []
+        self.decoded: list[int | None] = []
+        self.keys: list[int] = []  # places of packets where decoding can start
+        self.references: list[int] = []
+
+    def add(self, packet: av.Packet[Any]) -> float:
+        """The next packet; returns its time in seconds."""
+        pts, dts = packet.pts, packet.dts
+        if packet.is_discard:
+            return self._pass_over(pts)
+        if packet.is_keyframe:
+            self.keys.append(len(self.pts))
+        if self._h264 is not None and self._h264.is_reference(packet):
+            self.references.append(len(self.pts))
+        self.sizes.see(memoryview(packet))
+        is_told = pts is not None and not self._is_unordered
+        self.is_timed = self.is_timed and is_told
+        self.told.append(is_told)
+        self.decoded.append(dts)
+        return self._tell((dts or 0) if pts is None else pts, dts, packet.duration or 0)
+
+    def film_pts(self, clock: Clock) -> list[int | None]:
+        """The film's time of every packet, None where it gives no picture."""
+        stream = clock.streams[self.stream.index]
+        if stream.given_pts:
+            return [stream.given_pts[number] for number in self.numbers]
+        return [pts + shift for pts, shift in zip(self.pts, stream.shifts_of(self.numbers), strict=True)]
+
+    def can_show(self, time_s: float) -> bool:
+        """Whether the picture of this container time can be decoded from what was read."""
+        return any(self.pts[place] * self.base <= time_s for place in self.keys)
+
+
+class Sounds(_Stream):
+    """The packets of the sound stream."""
+
+    def __init__(self, stream: av.AudioStream, parts: Parts, turns: Turns) -> None:
+        super().__init__(stream, parts, turns)
+        self.stream = stream
+
+    def add(self, packet: av.Packet[Any]) -> float:
+        """The next packet; returns its time in seconds."""
+        pts = packet.dts if packet.pts is None else packet.pts
+        if packet.is_discard:
+            return self._pass_over(pts)
+        last, length = (self.pts[-1], self.durations[-1]) if self.pts else (pts or 0, 0)
+        if pts is None:
+            return self._tell(last + length, None, packet.duration or 0)
+        return self._tell(pts, pts, packet.duration or max(0, pts - last))
+
+    def film_s(self, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
+        """Where every packet starts and ends in the film, in seconds."""
+        pts = np.array(self.pts, np.int64)
+        if len(pts):
+            pts += np.array(clock.streams[self.stream.index].shifts_of(self.numbers), np.int64)
+        return pts * self.base, (pts + np.array(self.durations, np.int64)) * self.base
+
+    def jitter_s(self) -> float:
+        """By how much a packet's time misses the end of the one before it, the median."""
+        if len(self.pts) < 2:
+            return 0.0
+        pts, durations = np.array(self.pts, np.int64), np.array(self.durations, np.int64)
+        return float(np.median(np.abs(np.diff(pts) - durations[:-1]))) * self.base
 
 
 @dataclass(frozen=True)
@@ -44,7 +164,7 @@ class H264Packets:
         has_lengths = extradata is not None and len(extradata) > 4 and extradata[0] == 1
         return cls((extradata[4] & 3) + 1 if has_lengths and extradata is not None else 0)
 
-    def is_reference(self, packet: Packet[Any]) -> bool:
+    def is_reference(self, packet: av.Packet[Any]) -> bool:
         """Whether other pictures may be made from this one: nal_ref_idc of its first slice (7.4.1) is not 0."""
         head, place = bytes(memoryview(packet)[:_HEAD_BYTES]), 0
         for _ in range(_MOST_UNITS):

@@ -1,37 +1,60 @@
 """What a media file is, before a picture is decoded: its streams, its clock, and the time of every packet.
 
-Guarantee: decodes nothing unless packets have no times, and ends with a fact or a refusal that names its reason. The
-ends are those of the packets that are there, not what the header promises; all times are the film's (see `clock`).
+Guarantee: decodes nothing unless packets have no times, and ends with a fact or a refusal that names its reason; what
+can be read counts, whatever breaks off behind it. The ends are those of the packets that are there, not what the header
+promises; all times are the film's (see `clock`). Where a container does not say when pictures are shown (AVI with
+reordered or packed ones, raw streams), every picture has its own time, in the order in which the decoder shows them.
 Price: one pass over the packets, about 3 ms for a ten-second file, a second or two per gigabyte; of a container whose
-clock may leap (MPEG-TS, MPEG-PS, FLV, Ogg) always over all of them.
+clock may leap (MPEG-TS, MPEG-PS, FLV, Ogg) always over all of them; without times, the pictures up to the last wanted
+one are decoded once more, without what does not change their order, about half of the work.
+Not exact: which time the first picture of an AVI has, within the encoder's delay.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.container import InputContainer
 
-from clipsonic.ingest.clock import DISCONTINUOUS, Clock, MediaStream, origin_of
+from clipsonic.ingest.clock import (
+    DISCONTINUOUS,
+    LEAP_S,
+    Clock,
+    MediaStream,
+    Parts,
+    Steps,
+    StreamClock,
+    Turns,
+    added,
+    leap_s_of,
+    origin_of,
+    units,
+    wrap_of,
+)
 from clipsonic.ingest.opening import (
+    FFMPEG_ERRORS,
     IMPRECISE_CONTAINERS,
     IMPRECISE_S,
+    demuxed,
     open_media,
     pixel_aspect,
+    raise_if_not_its_fault,
     seek_before,
     sound_stream,
     streams_in_words,
     video_stream,
     words_of,
 )
+from clipsonic.ingest.packets import Pictures, Sounds
 from clipsonic.ingest.quarantine import RefusalReason, RefusedError
-from clipsonic.ingest.scan import Scan, picture_step
 
 MAX_HOURS = 1000.0
 """Between the first and the last packet of a film: beyond, its timestamps are not times."""
@@ -39,6 +62,8 @@ MAX_GAP_S = 10.0
 """How long a picture or a sound packet stands for something: where neither has come for longer, there is nothing."""
 _MAX_STILL_S, _MAX_STILL_STEPS = 2.0, 10.0  # a picture that stands for longer than both is followed by a hole
 _FIRST_EARLY_S = 0.1  # encoders let the picture begin this much later than the sound
+_UNORDERED = ("avi",)  # containers that tell in which order pictures are decoded, not in which they are shown
+_QUICK = {"skip_loop_filter": "all", "skip_idct": "all"}
 _PAST_END_S = 3.0  # how far both streams are read past a wanted end: packets are interleaved and reordered
 
 
@@ -122,6 +147,64 @@ def probe(path: str | Path, from_s: float = 0.0, until_s: float | None = None, *
             reason = RefusalReason.DECODE_ERROR if _promised_s(sounds.stream) else RefusalReason.NO_AUDIO
             raise RefusedError(reason, f"the sound stream has no packets {scan.words}".strip())
         return _media_of(container, scan, scan.clock(path), from_s <= 0, needs_sound)
+
+
+class Scan:
+    """What one pass over the packets of a picture and, if there is one, a sound stream finds, in container time."""
+
+    def __init__(self, container: InputContainer, video: av.VideoStream, sound: av.AudioStream | None) -> None:
+        self._container, self.parts, self._turns = container, Parts(leap_s_of(container)), Turns(wrap_of(container))
+        is_unordered = container.format.name in _UNORDERED and bool(video.codec_context.has_b_frames)
+        self.pictures = Pictures(video, self.parts, self._turns, is_unordered)
+        self.sounds = None if sound is None else Sounds(sound, self.parts, self._turns)
+        self.reached_end, self.words = False, ""
+
+    def run(self, last_s: float | None) -> None:
+        """Read until both streams are past `last_s`, or to the end, or as far as the file can be read."""
+        readers: dict[int, Pictures | Sounds] = {self.pictures.stream.index: self.pictures}
+        if self.sounds is not None:
+            readers[self.sounds.stream.index] = self.sounds
+        going_on = set(readers)
+        try:
+            for packet in demuxed(self._container, *(reader.stream for reader in readers.values())):
+                if packet.size == 0:
+                    continue
+                time_s = readers[packet.stream.index].add(packet)
+                if last_s is not None and time_s > last_s:
+                    going_on.discard(packet.stream.index)
+                    if not going_on:
+                        return
+        except FFMPEG_ERRORS as error:
+            raise_if_not_its_fault(error)
+            self.words = f"({words_of(error)})"  # what could be read up to here counts
+        self.reached_end = True
+
+    def clock(self, path: str | Path) -> Clock:
+        """The file's clock.
+
+        Raises:
+            RefusedError: pictures tell no times, and none could be decoded.
+        """
+        readers = [reader for reader in (self.pictures, self.sounds) if reader and reader.pts]
+        firsts_s = [reader.first_s(self._moved(reader.stream.index, Fraction(0))) for reader in readers]
+        origin_s = origin_of(self._container, min(firsts_s, default=None))
+        streams: dict[int, StreamClock] = {}
+        for index in self.parts.shifts():
+            stream: Any = self._container.streams[index]
+            moved = tuple(self._moved(index, origin_s))
+            streams[index] = StreamClock(moved, wrap=self._turns.wrap, most_lag=units(LEAP_S, stream))
+        if not self.pictures.is_timed:
+            index = self.pictures.stream.index
+            streams[index] = _with_order(self.pictures, streams[index], path)
+        return Clock(origin_s, streams, self.sounds.jitter_s() if self.sounds else 0.0)
+
+    def _moved(self, index: int, origin_s: Fraction) -> Steps:
+        """From which packet of a stream on how many units are added to its times, for a film that begins there."""
+        stream: Any = self._container.streams[index]
+        shifts = [
+            (number, units(Fraction(shift_s) - origin_s, stream)) for number, shift_s in self.parts.shifts()[index]
+        ]
+        return added(shifts, self._turns.changes.get(index, [(0, 0)]))
 
 
 def _streams_of(container: InputContainer, needs_sound: bool) -> tuple[av.VideoStream, av.AudioStream | None]:
@@ -222,4 +305,87 @@ def picture_times(frames: Iterator[av.VideoFrame], step: int) -> Iterator[tuple[
         yield pts, frame
 
 
-__all__ = ["Media", "clock_of", "open_media", "picture_step", "picture_times", "probe", "video_stream", "words_of"]
+def _with_order(pictures: Pictures, clock: StreamClock, path: str | Path) -> StreamClock:
+    """The clock with presentation times found by decoding, of pictures of which not every packet tells its own.
+
+    Raises:
+        RefusedError: no picture could be decoded.
+    """
+    shifts = dict(zip(pictures.numbers, clock.shifts_of(pictures.numbers), strict=True))
+    rows = zip(pictures.numbers, pictures.pts, pictures.told, pictures.decoded, strict=True)
+    told, decoded = {}, {}
+    for number, pts, is_told, dts in rows:
+        told[number] = pts + shifts[number] if is_told else None
+        decoded[number] = None if dts is None else dts + shifts[number]
+    shown = [number for number in shown_order(path, pictures.count) if number in told]
+    if not shown:
+        raise RefusedError(RefusalReason.DECODE_ERROR, "no picture could be decoded")
+    given = dict(zip(shown, times_in_order(shown, told, decoded, picture_step(pictures.stream)), strict=True))
+    late = [dts - given[number] for number in shown if (dts := decoded[number]) is not None]
+    given_pts = tuple(given.get(number) for number in range(pictures.count))
+    return replace(clock, given_pts=given_pts, lead=max(0, max(late, default=0)))
+
+
+def shown_order(path: str | Path, num_packets: int) -> list[int]:
+    """The numbers of the picture's packets, in the order in which what they hold is shown; damaged ones are missing.
+
+    A decoder hands a packet's time on to the picture that is made from it: here the time is the packet's number.
+    """
+    shown: dict[int, None] = {}
+    with open_media(path) as container:
+        video = video_stream(container)
+        assert video is not None
+        video.codec_context.options, video.codec_context.thread_count = _QUICK, 1
+        number = 0
+        try:
+            for packet in demuxed(container, video):
+                if packet.size:
+                    packet.pts = packet.dts = number
+                    number += 1
+                try:
+                    shown.update({frame.pts: None for frame in packet.decode() if frame.pts is not None})
+                except FFMPEG_ERRORS as error:
+                    raise_if_not_its_fault(error)
+                if number > num_packets:
+                    break
+        except FFMPEG_ERRORS as error:
+            raise_if_not_its_fault(error)  # what could be read up to here counts
+    return [number for number in shown if number < num_packets]
+
+
+def times_in_order(
+    shown: Sequence[int], told: Mapping[int, int | None], decoded: Mapping[int, int | None], step: int
+) -> list[int]:
+    """When each of the packets in shown order is shown.
+
+    Args:
+        shown: numbers of packets, in the order in which they are shown.
+        told: by number, the presentation times that the container does tell.
+        decoded: by number, the decoding times.
+        step: average distance of pictures.
+    """
+    known = [(place, time) for place, number in enumerate(shown) if (time := told.get(number)) is not None]
+    if known:
+        return _filled(known, len(shown), step)
+    slots = sorted(time for number in shown if (time := decoded.get(number)) is not None)
+    return slots if len(slots) == len(shown) else [place * step for place in range(len(shown))]
+
+
+def _filled(known: list[tuple[int, int]], count: int, step: int) -> list[int]:
+    """The times of all places, from those of some: between two of them evenly, before and behind by `step`."""
+    rising = [known[0]]
+    for place, time in known[1:]:
+        if time > rising[-1][1]:
+            rising.append((place, time))
+    places, times = zip(*rising, strict=True)
+    before = [times[0] - step * (places[0] - place) for place in range(places[0])]
+    behind = [times[-1] + step * (place - places[-1]) for place in range(places[-1] + 1, count)]
+    between = np.interp(np.arange(places[0], places[-1] + 1), places, times)
+    return [*before, *(round(time) for time in between), *behind]
+
+
+def picture_step(video: av.VideoStream) -> int:
+    """Average distance of pictures, in units of the stream's time base."""
+    assert video.time_base is not None
+    fps = video.average_rate or video.guessed_rate or 25
+    return max(1, round(1 / (fps * video.time_base)))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clipsonic.ingest.clock import LEAP_S, Lags, Parts, StreamClock, Turns, added
-from clipsonic.ingest.scan import times_in_order
+from clipsonic.ingest.probe import times_in_order
 from clipsonic.ingest.sound import placed
 
 PICTURE, SOUND = 0, 1
