@@ -25,8 +25,9 @@ import av
 import numpy as np
 import psutil
 
-from clipsonic.ingest.quarantine import Outcome, RefusalReason
 from clipsonic.ingest.run import IngestOptions, IngestResult, ingest
+from clipsonic.ingest.sources import Outcome
+from clipsonic.refusals import RefusalReason
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.record import encode_record
 from clipsonic.shards.writer import read_shard

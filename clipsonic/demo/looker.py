@@ -17,7 +17,7 @@ import numpy as np
 from clipsonic.demo.limits import MAX_FRAMES, MAX_START_S, Limits
 from clipsonic.demo.refusals import DemoError, TooLargeError, WrongTypeError
 from clipsonic.ingest.child import Answer, Child, ChildLimits
-from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError, one_line
+from clipsonic.refusals import MalformedError, RefusalReason, RefusedError, one_line
 
 PICTURES, VIDEOS = "a JPEG, PNG, WebP, GIF, TIFF or BMP picture", "an MP4, MOV, WebM, MKV or AVI video"
 

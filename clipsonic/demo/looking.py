@@ -20,7 +20,7 @@ from clipsonic.generate.mux import check_copy, replace_sound
 from clipsonic.generate.prompt import read_picture
 from clipsonic.ingest.decode import frames_at
 from clipsonic.ingest.probe import probe
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.refusals import RefusalReason, RefusedError
 from clipsonic.specs import CorpusSpec
 
 MAX_SIDE = 1024

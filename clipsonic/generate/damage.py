@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clipsonic.ingest.opening import FFMPEG_ERRORS, demuxed, open_media, raise_if_not_its_fault, video_stream
 from clipsonic.ingest.probe import probe
-from clipsonic.ingest.quarantine import RefusedError
+from clipsonic.refusals import RefusedError
 
 _MISSING_S = 0.5
 _PROMISE_FOR_ALL = ("asf",)

@@ -32,7 +32,7 @@ from clipsonic.generate.copying import Copying, copying_of, packets_of
 from clipsonic.generate.edits import TIME_SCALE, write_edits
 from clipsonic.generate.track import OTHER_RATE_HZ, NewSound, Track
 from clipsonic.ingest.opening import open_media, video_stream, words_of
-from clipsonic.ingest.quarantine import RefusedError
+from clipsonic.refusals import RefusedError
 
 _BITS_PER_SAMPLE = 6  # 96 kbit/s at 16 kHz
 _MOST_BITS_PER_SECOND = 160_000  # per channel

@@ -21,7 +21,7 @@ from clipsonic.generate.copying import Copying
 from clipsonic.generate.mux import KINDS, check_copy, heard_peak_db, mux, new_sound
 from clipsonic.generate.track import MixedSound, Track, own_format
 from clipsonic.generate.write import Made, until_level_holds
-from clipsonic.ingest.quarantine import RefusedError
+from clipsonic.refusals import RefusedError
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import numpy as np
 
 from clipsonic.ingest.jobs import Job, Part
 from clipsonic.ingest.probe import MAX_HOURS
-from clipsonic.ingest.quarantine import MalformedError, RefusedError
 from clipsonic.ingest.segments import Fit, ReadSettings, Segment
-from clipsonic.ingest.wire import Message
+from clipsonic.refusals import MalformedError, RefusedError
 from clipsonic.specs import CorpusSpec
+from clipsonic.wire import Message
 
 Event = tuple[str, Any, Any]
 """("segment", Segment, None), ("done", None, None) or ("refused", reason, detail)."""

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from clipsonic.ingest.peer import Peer
-from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError, refusal_of
-from clipsonic.ingest.wire import Message, Wire
+from clipsonic.refusals import MalformedError, RefusalReason, RefusedError, refusal_of
+from clipsonic.wire import Message, Wire
 
 _START_S = 120.0
 

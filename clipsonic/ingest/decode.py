@@ -36,7 +36,7 @@ from clipsonic.ingest.opening import (
     video_stream,
 )
 from clipsonic.ingest.probe import Media, picture_step, picture_times, probe
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.refusals import RefusalReason, RefusedError
 
 Decoder = Literal["auto", "pyav", "decord"]
 

@@ -27,8 +27,9 @@ from clipsonic.ingest.destination import Destination
 from clipsonic.ingest.jobs import Job, with_hash
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
-from clipsonic.ingest.quarantine import Outcome, RefusalReason, printable
 from clipsonic.ingest.segments import ReadSettings, Segment
+from clipsonic.ingest.sources import Outcome
+from clipsonic.refusals import RefusalReason, printable
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import ShardWriter
 

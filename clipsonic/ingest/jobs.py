@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO
 
 from clipsonic import remote
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError, printable, refusal_of
+from clipsonic.refusals import RefusalReason, RefusedError, printable, refusal_of
 
 TAR_SUFFIX = ".tar"
 _CAPTION_SUFFIX = ".txt"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.refusals import RefusalReason, RefusedError
 from clipsonic.text import lines_of
 
 _COLUMNS = ("path", "start_s", "end_s", "caption")

@@ -28,7 +28,7 @@ import av.stream
 from av.container import InputContainer
 
 from clipsonic.files import is_trouble
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.refusals import RefusalReason, RefusedError
 
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,ogg,asf,mxf,rm,dv,ivf,nut,gif,"

@@ -12,9 +12,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from clipsonic.ingest.quarantine import MEANING, RefusalReason
 from clipsonic.ingest.report import CorpusReport, Histogram
 from clipsonic.ingest.sources import comments_in_words, passed_over_in_words
+from clipsonic.refusals import MEANING, RefusalReason
 from clipsonic.shards.corpus import Corpus, open_corpus
 from clipsonic.shards.record import Record, encode_record
 from clipsonic.shards.writer import read_shard

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import clipsonic
-from clipsonic.ingest.wire import Wire
+from clipsonic.wire import Wire
 
 _LAST_BYTES = 2000
 _GRACE_S = 5.0

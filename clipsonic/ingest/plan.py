@@ -29,8 +29,7 @@ from clipsonic.ingest.batches import Embedder
 from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination
 from clipsonic.ingest.jobs import Job, has_changed
 from clipsonic.ingest.lists import Entry
-from clipsonic.ingest.quarantine import Outcome, most_frequent_first
-from clipsonic.ingest.sources import Remarks
+from clipsonic.ingest.sources import Outcome, Remarks, most_frequent_first
 from clipsonic.names import is_plain_name
 from clipsonic.remote import is_remote, opened
 from clipsonic.shards.merge import LISTS

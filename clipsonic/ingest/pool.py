@@ -22,9 +22,9 @@ from clipsonic.errors import ClipsonicError
 from clipsonic.ingest.border import Border, Event, most_bytes, told_job
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.peer import Peer
-from clipsonic.ingest.quarantine import MalformedError, RefusalReason, RefusedError
 from clipsonic.ingest.segments import ReadSettings, Segment
-from clipsonic.ingest.wire import Message
+from clipsonic.refusals import MalformedError, RefusalReason, RefusedError
+from clipsonic.wire import Message
 
 _KILLED = "killed"
 """Within the pool, a process's end by a SIGKILL or SIGTERM of others; never seen outside."""

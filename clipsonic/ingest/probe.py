@@ -54,7 +54,7 @@ from clipsonic.ingest.opening import (
     words_of,
 )
 from clipsonic.ingest.packets import Pictures, Sounds
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.refusals import RefusalReason, RefusedError
 
 MAX_HOURS = 1000.0
 """Between the first and the last packet of a film: beyond, its timestamps are not times."""

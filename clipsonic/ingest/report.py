@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from clipsonic.ingest.plan import each_outcome, length_in_words, listing_of
-from clipsonic.ingest.quarantine import Outcome, most_frequent_first
-from clipsonic.ingest.sources import comments_in_words, passed_over_in_words
+from clipsonic.ingest.sources import Outcome, comments_in_words, most_frequent_first, passed_over_in_words
 from clipsonic.shards.corpus import Corpus, open_corpus
 from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.selection import is_silent

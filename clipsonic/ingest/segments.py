@@ -25,8 +25,8 @@ from clipsonic.ingest.decode import PictureReader
 from clipsonic.ingest.jobs import Job, file_of
 from clipsonic.ingest.opening import Tally, raise_if_unreadable
 from clipsonic.ingest.probe import Media, probe
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.sound import SoundReader
+from clipsonic.refusals import RefusalReason, RefusedError
 from clipsonic.specs import CorpusSpec
 
 MAX_PADDED_SHARE = 0.05

@@ -29,7 +29,7 @@ from clipsonic.audio.mono import loss_db, mix
 from clipsonic.audio.wave import resample
 from clipsonic.ingest.clock import Clock
 from clipsonic.ingest.opening import FFMPEG_ERRORS, Tally, open_media, sound_stream
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.refusals import RefusalReason, RefusedError
 
 _MARGIN_S = 0.05  # more than the resampler's filter is long
 _PREROLL_S = 1.0  # decoders need packets before the first right sample: AAC one, Opus 80 ms, MP3 its reservoir

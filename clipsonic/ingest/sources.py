@@ -25,7 +25,7 @@ from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import is_trouble
 from clipsonic.ingest.jobs import TAR_SUFFIX, Job, Part, members_of, refusal_of_copy, stamp_of_file
 from clipsonic.ingest.manifests import Row, bad_row, caption_of, interval_of, path_of, rows_of
-from clipsonic.ingest.quarantine import Outcome, RefusalReason, RefusedError, most_frequent_first, printable
+from clipsonic.refusals import RefusalReason, RefusedError, printable
 
 _SUFFIXES = """
 .mp4 .m4v .m4a .mp4v .mpg4 .mov .qt .mqv .3gp .3gpp .3g2 .3gp2 .f4v .f4p .mj2 .mjp2 .ism .ismv .insv .lrv .lrf .360
@@ -293,6 +293,45 @@ def _is_comment(row: dict[Any, Any], manifest: Path) -> bool:
     if not isinstance(path, str) or not path.lstrip().startswith("#"):
         return False
     return "\0" in path or not os.path.lexists(manifest.parent / path_of(row))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one listed file (or of one interval of it).
+
+    Args:
+        source: its name in the corpus.
+        records: how many records it gave; 0 = refused.
+        reason: why it gave none or, where `records` is above 0, why it ended early.
+        detail: the decoder's own words.
+        start_s, end_s: the interval, if the manifest gave one.
+    """
+
+    source: str
+    records: int
+    reason: str | None = None
+    detail: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether nothing of it is in the corpus."""
+        return self.records == 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was this machine's trouble, so that the same command tries it again."""
+        return self.reason == RefusalReason.TROUBLE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, unset ones left out."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+
+def most_frequent_first(counts: Counter[str]) -> dict[str, int]:
+    """The same counts in the order in which tables show them."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 class Remarks:

@@ -19,7 +19,7 @@ import threading
 import time
 from typing import Any
 
-from clipsonic.ingest.wire import Message, Wire
+from clipsonic.wire import Message, Wire
 
 _WATCH_S = 1.0
 _M_ARENA_MAX = -8  # of glibc's mallopt: fewer arenas, so that the address space tells what is used
@@ -46,7 +46,7 @@ def main(pipe: int, parent: int, memory_mb: int) -> None:
 
 def _work(wire: Wire, segments: Any, border: Any, job: Any, settings: Any) -> dict[str, Any]:
     """The one broad except of the project's border: whatever a file provokes becomes its refusal."""
-    from clipsonic.ingest.quarantine import refusal_of
+    from clipsonic.refusals import refusal_of
 
     try:
         for segment in segments.read_segments(job, settings):

@@ -32,7 +32,7 @@ def look_at_video(path: str | Path, start_s: float, seconds: float) -> Look:
         UsageError: no such file, no video, or it ends before `start_s`.
     """
     from clipsonic.ingest.decode import frames_at
-    from clipsonic.ingest.quarantine import RefusedError
+    from clipsonic.refusals import RefusedError
 
     left_s = min(seconds, seconds_left(path, start_s, start_s + seconds))
     times_s = list(CorpusSpec.frame_times_s(left_s, NUM_VIDEO_FRAMES))
@@ -49,7 +49,7 @@ def seconds_left(path: str | Path, start_s: float, until_s: float | None = None)
         UsageError: no such file, no video, or it ends before `start_s`.
     """
     from clipsonic.ingest.probe import probe
-    from clipsonic.ingest.quarantine import RefusedError
+    from clipsonic.refusals import RefusedError
 
     if not Path(path).is_file():
         reason = "is no file" if Path(path).exists() else "does not exist"
@@ -109,7 +109,7 @@ def _pictures_at(path: str | Path, wanted: list[tuple[float, int]]) -> Iterator[
     """(window, picture) for every wanted (time in the video, window), in rising time."""
     from clipsonic.ingest.decode import PictureReader
     from clipsonic.ingest.probe import probe
-    from clipsonic.ingest.quarantine import RefusedError
+    from clipsonic.refusals import RefusedError
 
     ordered = sorted(wanted)
     try:

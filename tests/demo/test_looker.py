@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from clipsonic.demo.looker import _frames_in, _picture_in, _why_not_in
-from clipsonic.ingest.quarantine import MalformedError
+from clipsonic.refusals import MalformedError
 
 PICTURE = np.zeros((4, 6, 3), np.uint8)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipsonic.demo import looking
 from clipsonic.generate.prompt import read_picture
-from clipsonic.ingest.quarantine import RefusedError
+from clipsonic.refusals import RefusedError
 
 
 def test_a_small_picture_is_the_one_that_generate_reads(media: Path) -> None:

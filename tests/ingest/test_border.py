@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from clipsonic.ingest.border import Border, job_in, most_bytes, told_job, told_segment
 from clipsonic.ingest.jobs import Job, Part
-from clipsonic.ingest.quarantine import MalformedError, RefusedError
 from clipsonic.ingest.segments import Fit, ReadSettings, read_segments
-from clipsonic.ingest.wire import Message
+from clipsonic.refusals import MalformedError, RefusedError
 from clipsonic.shards.record import Record, encode_record
 from clipsonic.specs import CorpusSpec
+from clipsonic.wire import Message
 
 SETTINGS = ReadSettings(CorpusSpec(16000, 1.0, 1.0), stride_s=1.0, fit=Fit(32, "shortest"), keep_frames=32)
 JSON = st.recursive(

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from clipsonic.ingest.child import Answer, Child, ChildLimits
-from clipsonic.ingest.quarantine import MalformedError, RefusedError
+from clipsonic.refusals import MalformedError, RefusedError
 
 pytestmark = pytest.mark.timeout(60)
 
 FUNCTIONS = """
 import os, signal, time
 import numpy as np
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.refusals import RefusalReason, RefusedError
 
 def squares(count): return {"pid": os.getpid()}, [np.arange(count) ** 2, np.ones((2, 3), np.uint8)]
 def refuse(): raise RefusedError(RefusalReason.NO_VIDEO, "only sound")

@@ -13,7 +13,7 @@ import pytest
 
 from clipsonic.ingest.decode import PictureReader, frames_at
 from clipsonic.ingest.probe import probe
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
+from clipsonic.refusals import RefusalReason, RefusedError
 
 HAS_DECORD = importlib.util.find_spec("decord") is not None
 TIMES_S = (0.0, 0.24, 0.5, 1.0, 1.49, 1.51, 2.2, 2.9)

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from clipsonic.ingest.jobs import Job
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.segments import ReadSettings, Segment, read_segments
+from clipsonic.refusals import RefusalReason, RefusedError
 from clipsonic.specs import CorpusSpec
 
 SPEC = CorpusSpec(16000, 1.0, 0.5)

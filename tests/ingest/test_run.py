@@ -18,9 +18,9 @@ import pytest
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest.batches import BATCH_PICTURES
 from clipsonic.ingest.plan import each_outcome
-from clipsonic.ingest.quarantine import RefusalReason
 from clipsonic.ingest.run import IngestOptions, fit_of, ingest
 from clipsonic.ingest.segments import Fit
+from clipsonic.refusals import RefusalReason
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
 from clipsonic.specs import CorpusSpec
 

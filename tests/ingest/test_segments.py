@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from clipsonic.ingest.jobs import Job
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.segments import Fit, ReadSettings, Segment, common_length, fit_picture, read_segments
+from clipsonic.refusals import RefusalReason, RefusedError
 from clipsonic.specs import CorpusSpec
 
 RATE_HZ = 16000

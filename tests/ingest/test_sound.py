@@ -11,8 +11,8 @@ import pytest
 
 from clipsonic.audio.wave import rms_db
 from clipsonic.ingest.probe import probe
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.sound import SoundReader, channels_of
+from clipsonic.refusals import RefusalReason, RefusedError
 
 RATE_HZ = 16000
 

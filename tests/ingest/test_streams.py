@@ -18,8 +18,8 @@ from clipsonic.ingest.decode import DecordError, frames_at
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.opening import open_media, sound_stream, video_stream
 from clipsonic.ingest.probe import probe
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError
 from clipsonic.ingest.segments import ReadSettings, Segment, read_segments
+from clipsonic.refusals import RefusalReason, RefusedError
 from clipsonic.specs import CorpusSpec
 
 HAS_DECORD = importlib.util.find_spec("decord") is not None

@@ -24,10 +24,10 @@ from clipsonic.ingest.executors import UnitTask
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
-from clipsonic.ingest.quarantine import RefusedError
 from clipsonic.ingest.ray_executor import _build_here
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.segments import Fit, ReadSettings
+from clipsonic.refusals import RefusedError
 from clipsonic.shards.writer import read_shard
 from clipsonic.specs import CorpusSpec
 

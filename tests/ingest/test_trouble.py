@@ -23,10 +23,10 @@ from clipsonic.cli import main
 from clipsonic.errors import ClipsonicError
 from clipsonic.ingest import run as run_module
 from clipsonic.ingest.jobs import Job
-from clipsonic.ingest.quarantine import RefusalReason, RefusedError, refusal_of
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.segments import ReadSettings, read_segments
 from clipsonic.ingest.sources import Remarks, list_jobs
+from clipsonic.refusals import RefusalReason, RefusedError, refusal_of
 from clipsonic.shards.writer import CorpusIndex, read_files
 from clipsonic.specs import CorpusSpec
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipsonic.ingest.quarantine import MalformedError
-from clipsonic.ingest.wire import MAX_HEAD_BYTES, Message, Wire
+from clipsonic.refusals import MalformedError
+from clipsonic.wire import MAX_HEAD_BYTES, Message, Wire
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -116,7 +116,7 @@ def test_a_message_that_does_not_come_whole_is_not_waited_for(ends: tuple[socket
 
 
 def test_who_does_not_read_is_not_waited_for(ends: tuple[socket.socket, Wire], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipsonic.ingest.wire._SEND_S", 0.2)
+    monkeypatch.setattr("clipsonic.wire._SEND_S", 0.2)
     _, ours = socket.socketpair()
     wire = Wire(ours, waits=False)
     with pytest.raises(TimeoutError):

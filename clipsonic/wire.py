@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clipsonic.ingest.quarantine import MalformedError
+from clipsonic.refusals import MalformedError
 
 MAX_HEAD_BYTES = 2**18
 _MAX_ARRAYS = 8192

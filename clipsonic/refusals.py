@@ -1,15 +1,12 @@
-"""Why a file was not ingested: a closed list of reasons, and the exception that carries one out of the decoder.
+"""Why a file is not taken: a closed list of reasons, and the exception that carries one out of where it was read.
 
-Guarantee: every listed file ends as an Outcome, with records or with a reason, so listed = ingested + refused. What is
-this machine's trouble and not the file's has a reason of its own, and the same command tries such files again.
+Guarantee: what a file provokes ends with one reason and one printable line. What is this machine's trouble and not the
+file's has a reason of its own.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import errno
-from collections import Counter
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -106,42 +103,3 @@ def printable(text: str) -> str:
     except UnicodeEncodeError:
         data = text.encode("utf-8", "backslashreplace")
     return data.decode("utf-8", "backslashreplace")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one listed file (or of one interval of it).
-
-    Args:
-        source: its name in the corpus.
-        records: how many records it gave; 0 = refused.
-        reason: why it gave none or, where `records` is above 0, why it ended early.
-        detail: the decoder's own words.
-        start_s, end_s: the interval, if the manifest gave one.
-    """
-
-    source: str
-    records: int
-    reason: str | None = None
-    detail: str | None = None
-    start_s: float | None = None
-    end_s: float | None = None
-
-    @property
-    def refused(self) -> bool:
-        """Whether nothing of it is in the corpus."""
-        return self.records == 0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it was this machine's trouble, so that the same command tries it again."""
-        return self.reason == RefusalReason.TROUBLE
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, unset ones left out."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
-
-
-def most_frequent_first(counts: Counter[str]) -> dict[str, int]:
-    """The same counts in the order in which tables show them."""
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
