@@ -1,8 +1,11 @@
-"""What a parent and its decoding process send each other: a head of JSON, then the bytes of arrays.
+"""A process of ours, and what we and it send each other: a head of JSON, then the bytes of arrays.
 
 Guarantee: what comes in is plain data, never unpickled; whatever the sender says, taking a message holds at most 256 kB
 of head (6 MB as objects) and `most_bytes` of arrays, checked before they are held, and never waits for bytes that do
-not come. Price: each byte is copied once from the socket into the array that it ends in.
+not come. The process finds the same clipsonic, its libraries start no threads of their own, and whatever it does,
+nobody waits for its end longer than said. Price: about half a second until it answers; each byte is copied once from
+the socket into the array that it ends in. (No fork of a parent full of threads and weights, and not multiprocessing,
+which would import the caller's main script, torch and all, again in it.)
 
     4 bytes   length of the head, big endian
     head      ASCII: [{"kind": ..., ...}, [["uint8", [224, 224, 3]], ...]]
@@ -13,15 +16,21 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import socket
 import struct
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+import clipsonic
 from clipsonic.refusals import MalformedError
 
 MAX_HEAD_BYTES = 2**18
@@ -31,6 +40,13 @@ _DTYPES = {name: np.dtype(name) for name in ("uint8", "int16", "int32", "int64",
 _LENGTH = struct.Struct("!I")
 _SEND_S = 10.0
 """How long a parent tries to send to a process that does not read."""
+
+
+_LAST_BYTES = 2000
+_GRACE_S = 5.0
+"""From the end of its wire to the end of the process: longer lives only one that pretends."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+"""One each: the processes already fill the cores."""
 
 
 class Message(NamedTuple):
@@ -131,6 +147,61 @@ class Wire:
             rest = rest[count:]
 
 
+class Peer:
+    """A process on the other end of a wire, which serves modules (`served`): started afresh, killed when need be.
+
+    Args:
+        modules, memory_mb, file_mb: of `served.main`.
+    """
+
+    def __init__(self, modules: tuple[str, ...], memory_mb: int | None, file_mb: int | None) -> None:
+        ours, theirs = socket.socketpair()
+        self.wire = Wire(ours, waits=False)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
+        words = ", ".join(map(repr, (theirs.fileno(), os.getpid(), modules, memory_mb, file_mb)))
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from clipsonic.served import main; main({words})"],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
+            env=_environment(),
+        )
+        theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def status(self) -> int | None:
+        """How it ended, after the end of its wire; None of one that had to be killed."""
+        try:
+            return self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return None
+
+    def last_words(self) -> str:
+        """The last line that it wrote to standard error, of which the last 2,000 bytes are read."""
+        if self._stderr.closed:
+            return ""
+        self._stderr.seek(max(0, self._stderr.seek(0, os.SEEK_END) - _LAST_BYTES))
+        lines = self._stderr.read(_LAST_BYTES).decode(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else ""
+
+    def kill(self) -> None:
+        """End it now, its wire left open: who waits for its messages hears of it."""
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """Make sure that it is gone."""
+        self.wire.close()
+        self.kill()
+        self._stderr.close()
+
+
 def _bytes_of(array: np.ndarray) -> memoryview:
     """The memory of an array in C order."""
     data: memoryview = array.reshape(-1).view(np.uint8).data
@@ -174,3 +245,10 @@ def _checked(kind: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
     if any(type(size) is not int or not 0 <= size < 2**48 for size in shape):
         raise MalformedError(f"an array of a shape that cannot be ({str(shape)[:60]!r})")
     return dtype, tuple(shape)
+
+
+def _environment() -> dict[str, str]:
+    """It finds the same clipsonic, and its libraries start no threads of their own."""
+    root = str(Path(clipsonic.__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, **dict.fromkeys(_THREADS, "1"), "PYTHONPATH": os.pathsep.join(paths)}

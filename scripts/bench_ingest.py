@@ -24,8 +24,8 @@ import numpy as np
 import psutil
 
 from clipsonic.clip.open_clip import load_clip
+from clipsonic.ingest.border import WorkerPool
 from clipsonic.ingest.jobs import Job
-from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.run import fit_of
 from clipsonic.ingest.segments import Fit, ReadSettings, read_segments
 from clipsonic.ingest.sources import list_jobs

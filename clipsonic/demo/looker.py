@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from clipsonic import workers
 from clipsonic.demo.limits import MAX_FRAMES, MAX_START_S, Limits
 from clipsonic.demo.refusals import DemoError, TooLargeError, WrongTypeError
-from clipsonic.ingest.child import Answer, Child, ChildLimits
 from clipsonic.refusals import MalformedError, RefusalReason, RefusedError, one_line
+from clipsonic.workers import Answer, Child
 
 PICTURES, VIDEOS = "a JPEG, PNG, WebP, GIF, TIFF or BMP picture", "an MP4, MOV, WebM, MKV or AVI video"
 
@@ -49,8 +50,8 @@ class Looker:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        allowed = ChildLimits(limits.open_s, limits.open_memory_mb, file_mb=4 * limits.upload_mb)
-        self._child = Child("clipsonic.demo.looking", allowed)
+        allowed = workers.Limits(limits.open_s, limits.open_memory_mb, file_mb=4 * limits.upload_mb)
+        self._child = Child("clipsonic.demo.looking", allowed, "the process that opened it")
 
     def look(self, upload: Upload, start_s: float, seconds: float, segment_s: float) -> Seen:
         """The picture of an image, or of the video's seconds from `start_s` four frames for each segment.

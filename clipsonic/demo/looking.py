@@ -1,6 +1,6 @@
 """What is done with an upload where it can be killed: its pictures, and a video with its new sound.
 
-Guarantee: runs in a process of its own (`ingest.child`) and loads no torch; a picture comes back upright, as uint8 RGB,
+Guarantee: runs in a process of its own (`workers`) and loads no torch; a picture comes back upright, as uint8 RGB,
 its shorter side at most 1024 pixels (384 of a video longer than a segment). Not exact: what is larger is shrunk, so its
 sound may differ a little from the one that `clipsonic generate` makes of the same file. Price: 0.1 s for a small video.
 """

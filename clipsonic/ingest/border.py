@@ -1,30 +1,33 @@
-"""What may cross from a decoding process into its parent: segments of the job at hand, its end, or its refusal.
+"""Decoding in processes that can be killed, and what may cross from one into its parent: segments, an end, a refusal.
 
-Guarantee: a process that a file has taken over can give its parent nothing but a segment that a video could have given:
-of this job, of the lengths and sizes that were asked for, later than the one before, its key (the name of a tar's
-member) made of the job's own, its facts finite numbers and short words. Everything else is a `MalformedError`.
+Guarantee: each job ends exactly once, with ("done", None, None) or ("refused", reason, detail), whatever its file does
+to the decoder (`workers` says what that costs). A process that a file has taken over can give its parent nothing but a
+segment that a video could have given: of this job, of the lengths and sizes that were asked for, later than the one
+before, its key (the name of a tar's member) made of the job's own, its facts finite numbers and short words. Everything
+else is a `MalformedError`.
 Not guarded: whether such a segment is true, of this file or of those that the same process reads after it; and such a
 process still has the rights of its user.
-Price: 0.1 ms a segment.
+Price: 0.1 ms a segment; the process imports NumPy, SciPy's filters, PyAV, Pillow, soxr and, when a file wants it,
+decord; never torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Generator, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clipsonic.ingest.jobs import Job, Part
 from clipsonic.ingest.probe import MAX_HOURS
-from clipsonic.ingest.segments import Fit, ReadSettings, Segment
+from clipsonic.ingest.segments import Fit, ReadSettings, Segment, read_segments
 from clipsonic.refusals import MalformedError, RefusedError
 from clipsonic.specs import CorpusSpec
 from clipsonic.wire import Message
-
-Event = tuple[str, Any, Any]
-"""("segment", Segment, None), ("done", None, None) or ("refused", reason, detail)."""
+from clipsonic.workers import Call, Event, Limits, Pool, Read
 
 NUMBERS = frozenset(
     [
@@ -45,10 +48,10 @@ _ROUNDING_S = 0.001
 
 
 def told_job(job: Job, settings: ReadSettings) -> dict[str, Any]:
-    """The job as the head of a message; its caption, which no decoder needs, stays here."""
+    """The job as arguments of `read`; its caption, which no decoder needs, stays here."""
     told = dataclasses.replace(job, caption=None)
     asked = dataclasses.replace(settings, max_copy_gb=min(settings.max_copy_gb, _MOST))  # JSON knows no infinity
-    return {"kind": "job", "job": dataclasses.asdict(told), "settings": dataclasses.asdict(asked)}
+    return {"job": dataclasses.asdict(told), "settings": dataclasses.asdict(asked)}
 
 
 def job_in(head: dict[str, Any]) -> tuple[Job, ReadSettings]:
@@ -68,6 +71,11 @@ def told_segment(segment: Segment) -> Message:
     return Message(head, [segment.sound, *segment.pictures, *(np.frombuffer(file, np.uint8) for file in files)])
 
 
+def read(**told: Any) -> Iterator[Message]:
+    """In the decoding process: the segments of a job that `told_job` told, as messages; raises as `read_segments`."""
+    yield from map(told_segment, read_segments(*job_in(told)))
+
+
 def most_bytes(settings: ReadSettings, memory_mb: int) -> int:
     """What the arrays of one segment may take: where pictures are fitted all that there can be, else what the process
     may hold, which is `memory_mb`."""
@@ -76,6 +84,34 @@ def most_bytes(settings: ReadSettings, memory_mb: int) -> int:
     spec = settings.spec
     pictures = CorpusSpec.num_frames(spec.seconds) * 3 * settings.fit.side**2
     return 2 * spec.num_samples() + pictures + _THUMBNAIL_BYTES
+
+
+class WorkerPool(Pool):
+    """Processes that decode.
+
+    Args:
+        num_workers: how many.
+        timeout_s: a file that gives nothing for so long is refused (`timeout`).
+        memory_mb: what one process may take for a file (`memory`); enforced on Linux.
+    """
+
+    def __init__(self, num_workers: int, *, timeout_s: float = 120.0, memory_mb: int = 2048) -> None:
+        limits = Limits(timeout_s, memory_mb, file_mb=None)
+        super().__init__((__name__, "pyloudnorm"), num_workers, limits, "the decoder's process")
+        self._memory_mb = memory_mb
+
+    def run(self, jobs: Iterable[Job], settings: ReadSettings) -> Generator[tuple[int, Event], None, None]:
+        """(number of the job, event) for all jobs, in their order.
+
+        Raises:
+            ClipsonicError: a decoding process cannot start.
+        """
+        most = most_bytes(settings, self._memory_mb)
+        return self.events(Call("read", told_job(job, settings), partial(_reader, job, settings), most) for job in jobs)
+
+
+def _reader(job: Job, settings: ReadSettings) -> Read:
+    return Border(job, settings).event
 
 
 class Border:

@@ -31,7 +31,7 @@ from clipsonic.ingest.run import load_embedder
 from clipsonic.locks import held
 from clipsonic.workers import in_workers
 
-_Tar = tuple[int, Path]
+_Tar = tuple[int, str]
 _Counts = dict[str, int]
 
 
@@ -71,7 +71,7 @@ def embed_pairs(
         for half in folder.glob(f"*/.*{TEMPORARY_SUFFIX}"):
             half.unlink()
         write_json(folder / STATE_FOLDER / "plan.json", plan)
-        todo = [(number, tar) for number, tar in enumerate(tars) if not _state(folder, number).is_file()]
+        todo = [(number, str(tar)) for number, tar in enumerate(tars) if not _state(folder, number).is_file()]
         processes = min(workers or num_cores(), max(1, len(todo)))
         with tqdm(
             total=len(tars),
@@ -113,21 +113,21 @@ def _embedded(
         from clipsonic.ingest.ray_executor import RayExecutor
 
         with RayExecutor(clip, address) as ray:
-            yield from ray.each(_embed, todo, folder)
+            yield from ray.each(_embed, todo, str(folder))
     else:
         yield from in_workers(
-            partial(_embed, folder=folder, clip=embedder if processes == 1 else clip), todo, processes
+            partial(_embed, folder=str(folder), clip=embedder if processes == 1 else clip), todo, processes
         )
 
 
-def _embed(numbered: _Tar, folder: Path, clip: Any) -> None:
+def _embed(numbered: _Tar, folder: str, clip: Any) -> None:
     """One tar, wherever this is called; `clip` is a name, or an embedder."""
     (number, tar), embedder = numbered, embedder_of(clip)
     assert isinstance(embedder, ClipEmbedder)
     with one_thread_if_small(embedder):
-        pairs = embed_tar(tar, embedder)
-    pairs.write(folder, number)
-    write_json(_state(folder, number), {"rows": len(pairs.kinds), "unusable": pairs.unusable})
+        pairs = embed_tar(Path(tar), embedder)
+    pairs.write(Path(folder), number)
+    write_json(_state(Path(folder), number), {"rows": len(pairs.kinds), "unusable": pairs.unusable})
 
 
 def _state(folder: Path, number: int) -> Path:

@@ -22,16 +22,16 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from clipsonic.ingest.batches import Embedder, PictureBatches
-from clipsonic.ingest.border import Event
+from clipsonic.ingest.border import WorkerPool
 from clipsonic.ingest.destination import Destination
 from clipsonic.ingest.jobs import Job, with_hash
 from clipsonic.ingest.plan import Unit
-from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.segments import ReadSettings, Segment
 from clipsonic.ingest.sources import Outcome
 from clipsonic.refusals import RefusalReason, printable
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import ShardWriter
+from clipsonic.workers import Event
 
 _EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each
 _SMALL_CLIP = 20_000_000  # weights

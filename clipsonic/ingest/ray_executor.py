@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest.batches import Embedder
+from clipsonic.ingest.border import WorkerPool
 from clipsonic.ingest.executors import Tick, UnitTask, build_unit, embedder_of, one_thread_if_small, working_ahead
 from clipsonic.ingest.plan import Unit
-from clipsonic.ingest.pool import WorkerPool
 
 _EVENTS_AHEAD = 16
 _RETRIES = 5

@@ -38,7 +38,7 @@ def naming_tables(judge: Judge, num_scenes: int = 1000, workers: int = 1) -> Tab
 def _tables(judge: Judge, split: Split, num_scenes: int, workers: int) -> list[np.ndarray]:
     rate_hz, indices = judge.config.mel.sample_rate_hz, range(num_scenes)
     render = partial(take_wave, seed=_SEED, split=split, rate_hz=rate_hz)
-    waves = list(in_workers(render, indices, workers, chunksize=8))
+    waves = list(in_workers(render, indices, workers))
     scenes = [take_scene(index, _SEED, split) for index in indices]
     tables = []
     for seconds in _LENGTHS_S:

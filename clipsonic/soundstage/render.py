@@ -171,16 +171,17 @@ def _settle(folder: Path, world: World, num_videos: int) -> None:
 
 def _rendered(world: World, folder: Path, indices: list[int], workers: int) -> Iterator[int]:
     """Render these files, in this process or in fresh ones, and report each index when it is done."""
-    work = partial(_render_file, world, folder)
-    yield from in_workers(work, indices, 1 if len(indices) < 4 else workers, chunksize=4)
+    work = partial(_render_file, world=asdict(world), folder=str(folder))
+    yield from in_workers(work, indices, 1 if len(indices) < 4 else workers)
 
 
-def _render_file(world: World, folder: Path, index: int) -> int:
-    flaw = world.flaw(index)
+def _render_file(index: int, world: dict[str, Any], folder: str) -> int:
+    of = World(**world)
+    flaw = of.flaw(index)
     if flaw == "not_media":
-        data = flawed_bytes(b"", flaw, world.seed, index)
+        data = flawed_bytes(b"", flaw, of.seed, index)
     else:
-        picture = render_bytes(world.scene(index), width=world.width, height=world.height, fps=world.fps, flaw=flaw)
-        data = flawed_bytes(picture, flaw, world.seed, index)
-    write_whole(folder / file_name(index), data)
+        picture = render_bytes(of.scene(index), width=of.width, height=of.height, fps=of.fps, flaw=flaw)
+        data = flawed_bytes(picture, flaw, of.seed, index)
+    write_whole(Path(folder) / file_name(index), data)
     return index

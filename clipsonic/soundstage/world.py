@@ -124,12 +124,12 @@ def _settle(folder: Path, plan: _Plan) -> None:
 
 def _written(plan: _Plan, folder: Path, numbers: list[int], workers: int) -> Iterator[int]:
     """Write these shards, in this process or in fresh ones, and report each number when it is done."""
-    work = partial(_write_shard, plan, folder)
+    work = partial(_write_shard, planned=asdict(plan), folder=str(folder))
     yield from in_workers(work, numbers, max(1, min(workers, len(numbers))))
 
 
-def _write_shard(plan: _Plan, folder: Path, number: int) -> int:
-    buffer = io.BytesIO()
+def _write_shard(number: int, planned: dict[str, Any], folder: str) -> int:
+    plan, buffer = _Plan(**planned), io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for index in plan.shard(number):
             key = f"{index:09d}"
@@ -138,7 +138,7 @@ def _write_shard(plan: _Plan, folder: Path, number: int) -> int:
                 member = tarfile.TarInfo(name)
                 member.size, member.mode = len(data), 0o644
                 archive.addfile(member, io.BytesIO(data))
-    write_whole(folder / _tar_name(number), buffer.getvalue())
+    write_whole(Path(folder) / _tar_name(number), buffer.getvalue())
     return number
 
 

@@ -17,10 +17,11 @@ import numpy as np
 import psutil
 import pytest
 
+from clipsonic.ingest.border import WorkerPool
 from clipsonic.ingest.jobs import Job
-from clipsonic.ingest.pool import Event, WorkerPool
 from clipsonic.ingest.segments import ReadSettings
 from clipsonic.specs import CorpusSpec
+from clipsonic.workers import Event
 
 SETTINGS = ReadSettings(CorpusSpec(16000, 1.0, 1.0), stride_s=1.0)
 
@@ -153,7 +154,7 @@ def test_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     hanging = tmp_path / "hanging.mp4"
     os.mkfifo(hanging)
     code = f"""
-from clipsonic.ingest.pool import WorkerPool
+from clipsonic.ingest.border import WorkerPool
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.segments import ReadSettings
 from clipsonic.specs import CorpusSpec
@@ -176,7 +177,7 @@ list(pool.run([Job({str(hanging)!r}, "x", "x", "x")] * 2, ReadSettings(CorpusSpe
 
 def test_the_decoding_process_loads_neither_torch_nor_open_clip() -> None:
     code = (
-        "import sys; from clipsonic.ingest import worker, segments; "
+        "import sys; from clipsonic import served; from clipsonic.ingest import border; "
         "print([name for name in ('torch', 'open_clip', 'decord', 'matplotlib', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -18,18 +18,18 @@ from typing import Any
 import makers_ingest as makers
 import pytest
 
-from clipsonic.ingest.child import Child, ChildLimits
+from clipsonic.ingest.border import WorkerPool
 from clipsonic.ingest.destination import FolderDestination
 from clipsonic.ingest.executors import UnitTask
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.plan import Unit
-from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.ray_executor import _build_here
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.segments import Fit, ReadSettings
 from clipsonic.refusals import RefusedError
 from clipsonic.shards.writer import read_shard
 from clipsonic.specs import CorpusSpec
+from clipsonic.workers import Child, Limits
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -286,7 +286,7 @@ def test_a_child_that_was_taken_over_is_refused_and_replaced(tmp_path: Path, mon
         hexed([{"facts": {}}, [["object", [1]]]], bytes(8)),
         hexed([{"kind": "refused", "reason": "because", "detail": ""}, []]),
     ]
-    child = Child("called_taken", ChildLimits(seconds=30.0, answer_mb=1))
+    child = Child("called_taken", Limits(seconds=30.0, answer_mb=1))
     try:
         for said in words:
             with pytest.raises(RefusedError) as caught:

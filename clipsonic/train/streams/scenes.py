@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import lru_cache, partial
 
@@ -23,12 +23,13 @@ from clipsonic.seeding import numpy_rng
 from clipsonic.shards.endless import Batch, Endless
 from clipsonic.soundstage.takes import NAMES, piece_of, take_scene, take_wave
 from clipsonic.train.lessons.configs import JudgeConfig
-from clipsonic.workers import in_workers, pool_of
+from clipsonic.workers import away, in_workers
 
 _MOST_TRIED = 200
 _LONGEST_S = 12.0
 Row = tuple[int, slice]
 """A scene's number and its piece."""
+Ask = Callable[[int], Future[np.ndarray]]
 
 
 class SceneStream(Endless):
@@ -63,15 +64,18 @@ class SceneStream(Endless):
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the stream from `position`; it never ends."""
         with ExitStack() as stack:
-            pool = pool_of(self.num_workers)
+            workers = max(1, self.num_workers)
+            render = self._render if workers == 1 else stack.enter_context(away(self._render, workers))
+            pool = ThreadPoolExecutor(workers, thread_name_prefix="worker")
             stack.callback(pool.shutdown, cancel_futures=True)
+            ask: Ask = partial(pool.submit, render)
             ahead, pending = self.position, deque[tuple[int, list[Row], list[Future[np.ndarray]]]]()
             kept: dict[int, Future[np.ndarray]] = {}
             while True:
                 while len(pending) <= self.num_workers:
                     rows = self._rows(ahead)
                     ahead += self.stride
-                    pending.append((ahead, rows, [self._wave(index, pool, kept) for index, _ in rows]))
+                    pending.append((ahead, rows, [self._wave(index, ask, kept) for index, _ in rows]))
                 self.position, rows, waves = pending.popleft()
                 yield {**collate(rows, [wave.result() for wave in waves]), "position": self.position}
 
@@ -100,10 +104,10 @@ class SceneStream(Endless):
             "make it shorter, or judge.num_scenes more"
         )
 
-    def _wave(self, index: int, pool: Executor, kept: dict[int, Future[np.ndarray]]) -> Future[np.ndarray]:
+    def _wave(self, index: int, ask: Ask, kept: dict[int, Future[np.ndarray]]) -> Future[np.ndarray]:
         if index in kept:
             return kept[index]
-        asked = pool.submit(self._render, index)
+        asked = ask(index)
         if len(kept) < self._most_kept:
             kept[index] = asked
         return asked
@@ -132,7 +136,7 @@ def held_out_scenes(config: JudgeConfig, rate_hz: int, batch_size: int, workers:
     """
     indices = range(config.num_held_out)
     render = partial(take_wave, seed=config.scene_seed, split="heldout", rate_hz=rate_hz)
-    waves = in_workers(render, indices, max(1, workers), chunksize=8)
+    waves = in_workers(render, indices, max(1, workers))
     batches = []
     for number, begin in enumerate(range(0, len(indices), batch_size)):
         seconds, found = config.lengths_s[number % len(config.lengths_s)], []

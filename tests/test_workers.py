@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import psutil
 import pytest
 
-from clipsonic.ingest.child import Answer, Child, ChildLimits
+from clipsonic.errors import CorpusError
 from clipsonic.refusals import MalformedError, RefusedError
+from clipsonic.workers import Answer, Child, Limits, in_workers
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -39,7 +45,7 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
     (folder / "called_functions.py").write_text(FUNCTIONS)
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
-    child = Child("called_functions", ChildLimits(seconds=1.5, memory_mb=512, file_mb=1, answer_mb=64))
+    child = Child("called_functions", Limits(seconds=1.5, memory_mb=512, file_mb=1, answer_mb=64))
     yield child
     child.close()
     if before is None:
@@ -103,10 +109,12 @@ def test_an_answer_larger_than_allowed_is_not_taken(child: Child) -> None:
     assert len(child.call("squares", as_it_is, count=3)[1][0]) == 3
 
 
-def test_a_process_that_was_killed_from_outside_costs_one_call_only(child: Child) -> None:
-    os.kill(child.call("squares", as_it_is, count=1)[0]["pid"], signal.SIGKILL)
-    assert refusal(child, "squares", count=1) == "crashed"
-    assert len(child.call("squares", as_it_is, count=3)[1][0]) == 3
+def test_a_process_that_was_killed_from_outside_costs_no_call(child: Child) -> None:
+    before = child.call("squares", as_it_is, count=1)[0]["pid"]
+    os.kill(before, signal.SIGKILL)
+    facts, arrays = child.call("squares", as_it_is, count=3)
+    assert facts["pid"] != before
+    assert len(arrays[0]) == 3
 
 
 def test_an_answer_that_the_caller_cannot_read_is_refused_as_crashed_and_the_process_is_replaced(child: Child) -> None:
@@ -114,6 +122,74 @@ def test_an_answer_that_the_caller_cannot_read_is_refused_as_crashed_and_the_pro
         raise MalformedError(f"{len(answer[1])} arrays")
 
     before = child.call("squares", as_it_is, count=1)[0]["pid"]
-    with pytest.raises(RefusedError, match="crashed: the process that opened it sent 2 arrays"):
+    with pytest.raises(RefusedError, match="crashed: the process sent 2 arrays"):
         child.call("squares", read, count=1)
     assert child.call("squares", as_it_is, count=1)[0]["pid"] != before
+
+
+PLAIN = """
+import os, signal, time
+import numpy as np
+import psutil
+from clipsonic.errors import CorpusError
+
+def halved(number, by=2): return np.arange(number) / by
+def named(number, words): return {"number": number, "words": words, "pid": os.getpid()}
+def refused(number): raise CorpusError(f"item {number} is damaged")
+def broken(number): return 1 // number
+def deadly(number): return os.kill(os.getpid(), signal.SIGSEGV) if number == 2 else number
+"""
+
+
+@pytest.fixture
+def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of functions, here and in processes that are started from now on."""
+    (tmp_path / "plain_functions.py").write_text(PLAIN)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "plain_functions", raising=False)
+    return importlib.import_module("plain_functions")
+
+
+def test_what_processes_return_is_what_the_function_returns_here_in_order(plain: ModuleType) -> None:
+    work = partial(plain.halved, by=4)
+    for mine, theirs in zip(in_workers(work, range(9), 1), in_workers(work, range(9), 2), strict=True):
+        assert mine.dtype == theirs.dtype
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_work_is_done_by_so_many_other_processes(plain: ModuleType) -> None:
+    found = list(in_workers(partial(plain.named, words="a"), range(20), 2))
+    assert [one["number"] for one in found] == list(range(20))
+    pids = {one["pid"] for one in found}
+    assert len(pids) <= 2
+    assert os.getpid() not in pids
+
+
+def test_an_error_of_ours_keeps_its_kind_and_another_is_refused(plain: ModuleType) -> None:
+    with pytest.raises(CorpusError, match="item 0 is damaged"):
+        list(in_workers(plain.refused, range(3), 2))
+    with pytest.raises(RefusedError, match="ZeroDivisionError"):
+        list(in_workers(plain.broken, range(3), 2))
+    with pytest.raises(RefusedError, match="SIGSEGV"):
+        list(in_workers(plain.deadly, range(3), 2))
+
+
+def test_no_process_is_left_when_the_results_are_not_wanted_any_more(plain: ModuleType) -> None:
+    before = {process.pid for process in psutil.Process().children()}
+    found = in_workers(partial(plain.named, words="a"), range(1000), 2)
+    next(found)
+    started = {process.pid for process in psutil.Process().children()} - before
+    assert len(started) == 2
+    assert isinstance(found, Generator)
+    found.close()
+    assert not any(psutil.pid_exists(pid) for pid in started)
+
+
+def test_a_call_that_is_closed_from_another_thread_ends(child: Child) -> None:
+    sleeper = Child("called_functions", Limits(seconds=60.0))
+    sleeper.call("squares", as_it_is, count=1)
+    threading.Timer(0.3, sleeper.close).start()
+    started = time.monotonic()
+    assert refusal(sleeper, "sleep") == "crashed"
+    assert time.monotonic() - started < 20.0
