@@ -166,7 +166,7 @@ def _own_sound(video: str | Path, rate_hz: int, channels: int) -> Iterator[np.nd
 
 
 def _frames_in_place(packets: Iterator[Any], jitter_s: float) -> Iterator[Any]:
-    """Decoded frames, their pts in samples of their own rate; what its packets' times tell is smoothed (`placing`)."""
+    """Decoded frames, their pts in samples of their own rate; what its packets' times tell is smoothed (`placed`)."""
     for first in (frames := _frames(packets)):  # which tells the rate
         rate_hz = first.sample_rate
         pieces = ((_told(frame, rate_hz), frame.samples, frame) for frame in itertools.chain([first], frames))
