@@ -1,11 +1,17 @@
-"""The training loader against a plain WebDataset pipeline of the same shards, in the same run: speed and memory.
+"""The training loader against a plain WebDataset pipeline of the same shards, or against what it was: speed and memory.
 
     python scripts/bench_loader.py --work FOLDER [--records 1200] [--rounds 3] [--corpus CORPUS]
+    python scripts/bench_loader.py --work FOLDER --against COMMIT [--rounds 3] [--processes 8] [--frames 992]
 
-Both decode the same members (FLAC, frames, facts), crop 9.92 s of 10.24 s and hand out batches of 32. The rows take
-turns, and each begins with the shards out of the system's cache (where the system lets them go), but for the rows with
-memory, which are of the second epoch. A segment per CPU second is what other work on the machine does not change much;
-segments per second are of this machine at this hour. Without --corpus one is made: tones and noise, 200 KB a record.
+The second form takes turns of a few seconds with a checkout of COMMIT, each side in a process of its own: segments per
+second of both, and the median of the turns' ratios with its 95 % interval (bootstrap); then what so many processes of
+each side take together, by their proportional set size, with a memory for records and without.
+
+In the first both decode the same members (FLAC, frames, facts), crop 9.92 s of 10.24 s and hand out batches of 32. The
+rows take turns, and each begins with the shards out of the system's cache (where the system lets them go), but for the
+rows with memory, which are of the second epoch. A segment per CPU second is what other work on the machine does not
+change much; segments per second are of this machine at this hour. Without --corpus one is made: tones and noise, 200 KB
+a record.
 """
 
 from __future__ import annotations
@@ -15,8 +21,12 @@ import io
 import json
 import os
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -35,7 +45,10 @@ from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
 from clipsonic.specs import CorpusSpec, MelSpec, SegmentSpec
 
+ROOT = Path(__file__).resolve().parents[1]
 BATCH_SIZE, PER_SHARD, WIDTH = 32, 200, 768
+CACHE_MB = 8192
+WAYS = {"no memory": 0, "first epoch": CACHE_MB, "from memory": CACHE_MB}
 SPEC = CorpusSpec(16000, 10.24, 2.56)
 
 
@@ -57,16 +70,141 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--records", type=int, default=1200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--corpus", type=Path, help="a corpus of 10.24 s at 16 kHz instead")
+    parser.add_argument("--frames", type=int, default=992, help="mel frames of a segment, 10 ms each")
+    parser.add_argument("--against", help="a commit to take turns with")
+    parser.add_argument("--processes", type=int, default=0, help="with --against: measure the memory of so many")
+    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     corpus = args.corpus or make_corpus(args.work / f"corpus-{args.records}", args.records)
     index = CorpusIndex.load(corpus)
-    segment = SegmentSpec(MelSpec(16000, hop_length=160), 992, index.width, index.fingerprint)
+    segment = SegmentSpec(MelSpec(16000, hop_length=160), args.frames, index.width, index.fingerprint)
+    if args.answer:
+        return answer(corpus, segment)
+    if args.against:
+        words = ["--work", str(args.work), "--corpus", str(corpus.absolute()), "--frames", str(args.frames)]
+        return print(against(args.against, words, args.rounds, args.processes))
     rows = rows_of(corpus, segment)
     for _ in range(args.rounds):
         for row in rows:
             measure(row, corpus)
     print(table(rows, index))
+
+
+def answer(corpus: Path, segment: SegmentSpec) -> None:
+    """One side: for each line of standard input (a way, its threads, how many batches) says what they took."""
+    loaders: dict[tuple[str, int], tuple[SegmentLoader, Iterator[Any]]] = {}
+    for line in sys.stdin:
+        way, threads, num_batches = json.loads(line)
+        fresh = way == "first epoch" or (way, threads) not in loaders
+        if fresh:
+            loaders.pop((way, threads), None)
+            loader = SegmentLoader(corpus, segment, BATCH_SIZE, 0, "all", num_workers=threads, cache_mb=WAYS[way])
+            loaders[way, threads] = loader, iter(loader)
+        loader, batches = loaders[way, threads]
+        if fresh and way != "first epoch":
+            list(islice(batches, len(loader) if WAYS[way] else 2))
+        cpu_s, started = used_s(), time.monotonic()
+        count = sum(len(batch["keys"]) for batch in islice(batches, num_batches or len(loader)))
+        took = {"per_s": count / (time.monotonic() - started), "per_cpu_s": count / (used_s() - cpu_s)}
+        if way == "first epoch":
+            del loaders[way, threads], loader, batches
+        print(json.dumps({**took, "pss_mib": pss_mib()}), flush=True)
+
+
+class Side:
+    """A process that answers, of one tree."""
+
+    def __init__(self, tree: Path, words: list[str]) -> None:
+        command = [sys.executable, str(Path(__file__).resolve()), *words, "--answer"]
+        environment = {**os.environ, "PYTHONPATH": str(tree), "OMP_NUM_THREADS": "1"}
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment, cwd=tree)
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
+
+    def ask(self, way: str, threads: int, num_batches: int) -> None:
+        assert self.process.stdin is not None
+        print(json.dumps([way, threads, num_batches]), file=self.process.stdin, flush=True)
+
+    def told(self) -> dict[str, float]:
+        assert self.process.stdout is not None
+        found: dict[str, float] = json.loads(self.process.stdout.readline())
+        return found
+
+
+def against(commit: str, words: list[str], rounds: int, processes: int) -> str:
+    """Turns of the loader of a commit and of this one, as a table."""
+    git = ["git", "-C", str(ROOT), "worktree"]
+    with tempfile.TemporaryDirectory(prefix="bench-loader-") as folder:
+        tree = Path(folder) / "old"
+        subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
+        try:
+            lines = turns(tree, words, rounds)
+            if processes:
+                lines += memory(tree, words, processes)
+        finally:
+            subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+    return "\n".join(lines)
+
+
+def turns(tree: Path, words: list[str], rounds: int) -> list[str]:
+    lines = ["| way | threads | old segments/s | new | ratio (95 %) | ratio per CPU second (95 %) |"]
+    lines.append("|---|---|---|---|---|---|")
+    with Side(tree, words) as old, Side(ROOT, words) as new:
+        for way, threads in [(way, threads) for way in WAYS for threads in (1, 2)]:
+            found: dict[str, list[dict[str, float]]] = {"old": [], "new": []}
+            for number in range(2 * rounds):
+                for name, side in (("old", old), ("new", new))[:: -1 if number % 2 else 1]:
+                    side.ask(way, threads, {"no memory": 16, "first epoch": 32, "from memory": 64}[way])
+                    found[name].append(side.told())
+            speed = {name: float(np.median([one["per_s"] for one in told])) for name, told in found.items()}
+            ratios = " | ".join(
+                interval([new[by] / old[by] for old, new in zip(*found.values(), strict=True)])
+                for by in ("per_s", "per_cpu_s")
+            )
+            lines.append(f"| {way} | {threads} | {speed['old']:.0f} | {speed['new']:.0f} | {ratios} |")
+            print(lines[-1], file=sys.stderr)
+    return lines
+
+
+def interval(ratios: list[float]) -> str:
+    rng = np.random.default_rng(0)
+    drawn = np.median(rng.choice(ratios, (2000, len(ratios))), axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return f"{np.median(ratios):.2f} ({low:.2f} to {high:.2f})"
+
+
+def memory(tree: Path, words: list[str], processes: int) -> list[str]:
+    """What processes take together that have each read an epoch."""
+    lines = ["", f"| {processes} processes, MiB (PSS) | without memory for records | with | of one process |"]
+    lines.append("|---|---|---|---|")
+    for name, place in (("old", tree), ("new", ROOT)):
+        all_without, all_with = (total_pss(place, words, processes, way) for way in ("no memory", "from memory"))
+        one_without, one_with = (total_pss(place, words, 1, way) for way in ("no memory", "from memory"))
+        lines.append(f"| {name} | {all_without:.0f} | +{all_with - all_without:.0f} | +{one_with - one_without:.0f} |")
+    return lines
+
+
+def total_pss(tree: Path, words: list[str], processes: int, way: str) -> float:
+    with ExitStack() as stack:
+        sides = [stack.enter_context(Side(tree, words)) for _ in range(processes)]
+        for side in sides:
+            side.ask(way, 1, 0)
+        for side in sides:
+            side.told()
+        for side in sides:  # again, now that all have read all
+            side.ask(way, 1, 1)
+        return sum(side.told()["pss_mib"] for side in sides)
+
+
+def pss_mib() -> float:
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def rows_of(corpus: Path, segment: SegmentSpec) -> list[Row]:

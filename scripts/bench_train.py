@@ -27,6 +27,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from clipsonic.models.conditioner import timed_condition
+from clipsonic.shards.crops import as_float
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
 from clipsonic.specs import CorpusSpec, SegmentSpec
@@ -147,7 +148,7 @@ def plain_step(config: TrainConfig, lesson: Any, batch: dict[str, Any]) -> Any:
     network: nn.Module = make_denoiser(config.model, sound.objective.prediction_type, sound.segment, 0)
     network = network.to(sound.device)
     optimizer = make_optimizer(list(network.parameters()), [], config.optim)
-    x_BMF = sound.to_model_space(sound.log_mel(batch["wave"]))
+    x_BMF = sound.to_model_space(sound.log_mel(as_float(batch["wave"])))
     timestep_B = torch.linspace(1, 999, len(x_BMF), device=sound.device)
     condition = timed_condition(batch["frames"], batch["frame_times_s"], batch["frame_mask"])
 

@@ -113,22 +113,12 @@ class ClipEmbedder:
     def normalized(self, pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
         """(N, h, w, 3) uint8 at the model's size to the (N, 3, h, w) float32 that the model sees."""
         values = torch.as_tensor(pixels).permute(0, 3, 1, 2).float().div_(255.0)
-        return values.sub_(self._mean).div_(self._std).contiguous()
+        mean, std = self._mean.to(values.device), self._std.to(values.device)
+        return values.sub_(mean).div_(std).contiguous()
 
     def preprocess(self, pictures: Sequence[Picture]) -> torch.Tensor:
         """Pictures (H, W, 3) uint8 RGB of any size to (N, 3, h, w) float32, equal to open_clip's transform."""
         return self.normalized(self.resized(pictures))
-
-    def preprocess_on_device(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, H, W, 3) uint8 of one size, on any device, to (N, 3, h, w) float32 there.
-
-        As `preprocess`, but for rounding when resizing: at most 2 of 255 levels.
-        """
-        from clipsonic.clip.on_device import resized  # torchvision takes half a second, and workers need none of it
-
-        sized = resized(pixels.permute(0, 3, 1, 2), self.config["preprocess_cfg"])
-        mean, std = self._mean.to(pixels.device), self._std.to(pixels.device)
-        return (sized.float() / 255.0 - mean) / std
 
     @torch.no_grad()
     def embed_tensor(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -137,12 +127,19 @@ class ClipEmbedder:
         return embeds.float()
 
     def embed_pictures(self, pictures: Sequence[Picture], batch_size: int = 64) -> np.ndarray:
-        """Pictures (H, W, 3) uint8 RGB to (N, E) float32 unit vectors."""
+        """Pictures (H, W, 3) uint8 RGB to (N, E) float32 unit vectors; on a GPU they get there as bytes."""
         parts = [
-            self.embed_tensor(self.preprocess(pictures[start : start + batch_size])).cpu().numpy()
+            self.embed_tensor(self.normalized(self._sent(self.resized(pictures[start : start + batch_size]))))
+            .cpu()
+            .numpy()
             for start in range(0, len(pictures), batch_size)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, self.width), np.float32)
+
+    def _sent(self, pixels: np.ndarray) -> torch.Tensor:
+        """Bytes on the model's device, by pinned memory to a GPU."""
+        sent = torch.from_numpy(pixels)
+        return sent.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else sent
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:

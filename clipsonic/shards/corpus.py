@@ -52,6 +52,12 @@ class Corpus(ABC):
         return each_facts(self.folder)
 
     @cached_property
+    def digest(self) -> str:
+        """Names its place and what is in its shards."""
+        facts = str(self.folder.absolute()), self.index.shards
+        return hashlib.blake2b(repr(facts).encode(), digest_size=12).hexdigest()
+
+    @cached_property
     def num_bytes(self) -> dict[str, int]:
         """Of every shard, by name."""
         return {str(shard["name"]): int(shard["bytes"]) for shard in self.index.shards}

@@ -25,23 +25,27 @@ def crop_wave(wave: np.ndarray, start: int, num_samples: int) -> np.ndarray:
     return crop
 
 
+def as_float(wave: torch.Tensor) -> torch.Tensor:
+    """An int16 sound as float32 in [-1, 1), on its device; what is float32 already as it is."""
+    return wave if wave.is_floating_point() else wave.float() / 32768
+
+
 def crop_frames(stored: Stored, start_s: float, seconds: float) -> tuple[np.ndarray, np.ndarray]:
     """The frames of a crop and their times in it; if none falls in, the nearest one, its time clamped to the crop."""
     times_s = stored.frame_times_s - start_s
     inside = np.flatnonzero((times_s >= 0.0) & (times_s < seconds))
     if not len(inside):
         inside = np.array([np.argmin(np.abs(times_s - seconds / 2))])
-    return stored.frames[inside].astype(np.float32), times_s[inside].clip(0.0, seconds).astype(np.float32)
+    return stored.frames[inside], times_s[inside].clip(0.0, seconds)
 
 
 def pad_frames(frames: Sequence[np.ndarray], times_s: Sequence[np.ndarray]) -> dict[str, Any]:
     """Ragged frames as one padded tensor with times and mask."""
-    longest, width = max(map(len, frames)), frames[0].shape[1]
-    padded = torch.zeros(len(frames), longest, width)
-    times = torch.full((len(frames), longest), ABSENT_TIME_S)
-    mask = torch.zeros(len(frames), longest, dtype=torch.bool)
+    shape = len(frames), max(map(len, frames))
+    padded = np.zeros((*shape, frames[0].shape[1]), np.float32)
+    times, mask = np.full(shape, ABSENT_TIME_S, np.float32), np.zeros(shape, bool)
     for row, (values, value_times_s) in enumerate(zip(frames, times_s, strict=True)):
-        padded[row, : len(values)] = torch.from_numpy(values)
-        times[row, : len(values)] = torch.from_numpy(value_times_s)
+        padded[row, : len(values)], times[row, : len(values)] = values, value_times_s
         mask[row, : len(values)] = True
-    return {"frames": padded, "frame_times_s": times, "frame_mask": mask}
+    made = {"frames": padded, "frame_times_s": times, "frame_mask": mask}
+    return {name: torch.from_numpy(array) for name, array in made.items()}

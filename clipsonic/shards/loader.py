@@ -22,7 +22,7 @@ from clipsonic.shards.endless import Batch, Endless, Follower
 from clipsonic.shards.mix import choose
 from clipsonic.shards.prefetch import Prefetcher
 from clipsonic.shards.selection import Candidate, Facts, Split
-from clipsonic.shards.store import RecordStore
+from clipsonic.shards.store import RecordStore, Stored
 from clipsonic.shards.stream import Stream
 from clipsonic.specs import SegmentSpec
 
@@ -32,9 +32,10 @@ _HANDY_SHARDS = 32
 class SegmentLoader(Endless):
     """Batches of crops with the frames of their own seconds.
 
-    A batch holds `wave` (B, T) float32 in [-1, 1], `frames` (B, S, E) float32, `frame_times_s` (B, S) from the crop's
-    start (-1 where there is no frame), `frame_mask` (B, S) bool, `keys`, and `position`, the state after this batch;
-    where all of its records have an embedding of their sound, `audio_embeds` (B, A) float32.
+    A batch holds `wave` (B, T) int16, to be made float32 by `crops.as_float` where it is heard, `frames` (B, S, E)
+    float32, `frame_times_s` (B, S) from the crop's start (-1 where there is no frame), `frame_mask` (B, S) bool,
+    `keys`, and `position`, the state after this batch; where all of its records have an embedding of their sound,
+    `audio_embeds` (B, A) float32.
 
     Args:
         corpora: a folder with `index.json` and its shards, an address of one, an opened corpus, or several of these.
@@ -47,7 +48,7 @@ class SegmentLoader(Endless):
         drop_duplicates: leave out records that look and sound like an earlier one, see `duplicates`.
         num_workers: threads that make batches ahead.
         random_crop: False takes the first seconds of every record.
-        cache_mb: memory for decoded records, in MiB.
+        cache_mb: memory of this machine for decoded records, in MiB, shared by all processes that read these corpora.
         few_shards: shuffle shard by shard what must be fetched, for a look at some records.
 
     Raises:
@@ -125,8 +126,7 @@ class SegmentLoader(Endless):
     def crop_at(self, place: int) -> tuple[str, np.ndarray]:
         """Key and crop (T,) float32 of the record at a place of the stream."""
         record, epoch = self._stream.at(place)
-        wave = self._store.read(record.shard, record.key, record.corpus).wave
-        return record.key, crop_wave(wave, self._start(epoch, record), self.segment.num_samples)
+        return record.key, crop_wave(self._read(record, epoch)[0].wave, 0, self.segment.num_samples)
 
     def sound_of(self, record: Candidate) -> np.ndarray:
         """The whole sound (T,) int16 of one of `records`."""
@@ -144,19 +144,27 @@ class SegmentLoader(Endless):
         return self._collate(self.places(position))
 
     def _collate(self, places: Sequence[int]) -> Batch:
-        items = [self._item(*self._stream.at(place)) for place in places]
-        keys, waves, frames, times_s, embeds = zip(*items, strict=True)
-        batch = {"wave": torch.from_numpy(np.stack(waves)), **pad_frames(frames, times_s), "keys": list(keys)}
+        waves = np.zeros((len(places), self.segment.num_samples), np.int16)
+        items = [self._item(*self._stream.at(place), wave) for place, wave in zip(places, waves, strict=True)]
+        keys, frames, times_s, embeds = zip(*items, strict=True)
+        batch = {"wave": torch.from_numpy(waves), **pad_frames(frames, times_s), "keys": list(keys)}
         if all(embed is not None for embed in embeds):
             batch["audio_embeds"] = torch.from_numpy(np.stack(embeds)).float()
         return batch
 
-    def _item(self, record: Candidate, epoch: int) -> tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-        stored = self._store.read(record.shard, record.key, record.corpus)
-        start = self._start(epoch, record)
-        wave = crop_wave(stored.wave, start, self.segment.num_samples)
+    def _item(
+        self, record: Candidate, epoch: int, wave: np.ndarray
+    ) -> tuple[str, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Key, frames, times and embedding of a crop; its sound is put where the batch has room for it."""
+        stored, start = self._read(record, epoch)
+        wave[: len(stored.wave)] = stored.wave
         frames, times_s = crop_frames(stored, start / self.segment.mel.sample_rate_hz, self.segment.seconds)
-        return record.key, wave, frames, times_s, stored.audio_embed
+        return record.key, frames, times_s, stored.audio_embed
+
+    def _read(self, record: Candidate, epoch: int) -> tuple[Stored, int]:
+        """A record with the sound of its crop only, and where that starts."""
+        start = self._start(epoch, record)
+        return self._store.read(record.shard, record.key, record.corpus, start, self.segment.num_samples), start
 
     def _start(self, epoch: int, record: Candidate) -> int:
         room = record.num_samples - self.segment.num_samples

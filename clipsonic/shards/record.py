@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,8 @@ from clipsonic.errors import CorpusError
 
 _PICTURE = re.compile(r"\d{3,}\.jpg")
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,90}")
+_NPY_HEADER = 10
+"""Bytes of an .npy file, version 1.0, before its header."""
 _FULL_SCALE = 32768.0  # of 16-bit sound: the value that reads back as 1.0
 
 
@@ -112,26 +116,31 @@ def decode_record(sample: Mapping[str, Any]) -> Record:
 
 
 def decode_stored(
-    key: str, sample: Mapping[str, bytes]
+    key: str, sample: Mapping[str, bytes], start: int = 0, count: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """What training needs of a record: sound (T,) int16, frames (S, E) float16, their times (S,) float32 in seconds,
-    and the embedding of its sound (A,) or None.
+    and the embedding of its sound (A,) or None; of the sound only what there is from `start` on, up to `count` samples.
 
     Raises:
         CorpusError: as `decode_record`.
     """
     with _damage_of(key):
-        facts, wave = _decoded(key, sample, "int16")
+        facts, wave = _decoded(key, sample, "int16", start, count)
         times_s = np.asarray(facts["frame_times_s"], dtype=np.float32)
-        frames, embed = _npy(sample["frames.npy"]), _npy(sample["audio.npy"]) if "audio.npy" in sample else None
+        frames, embed = _viewed(sample["frames.npy"]), _viewed(sample["audio.npy"]) if "audio.npy" in sample else None
         if wave.ndim != 1 or frames.ndim != 2 or frames.dtype != np.float16:
             raise ValueError(f"wave {wave.shape}, frames {frames.dtype} {frames.shape}")
     return wave, frames, times_s, embed
 
 
-def _decoded(key: str, sample: Mapping[str, Any], dtype: str) -> tuple[dict[str, Any], np.ndarray]:
+def _decoded(
+    key: str, sample: Mapping[str, Any], dtype: str, start: int = 0, count: int | None = None
+) -> tuple[dict[str, Any], np.ndarray]:
     facts = json.loads(sample["json"])
-    wave, rate_hz = soundfile.read(io.BytesIO(sample["flac"]), dtype=dtype)
+    with soundfile.SoundFile(io.BytesIO(sample["flac"])) as file:
+        rate_hz = file.samplerate
+        file.seek(min(start, file.frames))
+        wave = file.read(-1 if count is None else count, dtype=dtype)
     if rate_hz != facts["sample_rate"]:
         raise CorpusError(f"record {key}: its sound is at {rate_hz} Hz, its facts say {facts['sample_rate']}")
     return facts, wave
@@ -148,6 +157,22 @@ def _damage_of(key: str) -> Iterator[None]:
 def _npy(data: bytes) -> np.ndarray:
     array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
     return array
+
+
+def _viewed(data: bytes) -> np.ndarray:
+    """As `_npy`, for reading only; the headers, which are nearly all alike, are parsed once each."""
+    if data[6:8] != b"\x01\x00":
+        return _npy(data)
+    end = _NPY_HEADER + int.from_bytes(data[8:_NPY_HEADER], "little")
+    shape, is_fortran, dtype = _npy_header(data[:end])
+    return np.frombuffer(data, dtype, math.prod(shape), end).reshape(shape, order="F" if is_fortran else "C")
+
+
+@lru_cache(maxsize=256)
+def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
+    file = io.BytesIO(head)
+    np.lib.format.read_magic(file)
+    return np.lib.format.read_array_header_1_0(file)
 
 
 def pictures_of(sample: Mapping[str, Any]) -> tuple[bytes, ...]:

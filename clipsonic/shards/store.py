@@ -1,7 +1,8 @@
-"""Records by name: one read at their place inside a tar, and kept in memory as 16-bit sound while a budget lasts.
+"""Records by name: one read at their place inside a tar, and kept for all processes of the machine as 16-bit sound.
 
 Guarantee: a record reads the same from memory, from disk and from a store, from any thread. Memory stays within the
-budget, the records in hand and about 0.3 KB for each record of the shards that were read from.
+budget, which all processes share that read the same corpora, the records in hand, and in each process about 0.5 KB for
+each record of the shards that were read from.
 Price: the headers of a tar are scanned once, at its first record; without memory a record costs its read and its
 decoding (FLAC, about 2 ms for 10 s of sound), so a corpus on a spinning disk wants the budget.
 """
@@ -22,6 +23,7 @@ from clipsonic.files import is_trouble
 from clipsonic.shards.corpus import Corpus, FarCorpus, Place, open_corpora
 from clipsonic.shards.record import decode_stored
 from clipsonic.shards.selection import Candidate
+from clipsonic.shards.shared import SharedArrays
 
 _NEEDED = ("flac", "frames.npy", "json")
 _OPTIONAL = ("audio.npy",)
@@ -38,24 +40,18 @@ class Stored(NamedTuple):
     frame_times_s: np.ndarray
     audio_embed: np.ndarray | None = None
 
-    @property
-    def num_bytes(self) -> int:
-        extra = 0 if self.audio_embed is None else self.audio_embed.nbytes
-        return self.wave.nbytes + self.frames.nbytes + self.frame_times_s.nbytes + extra
-
 
 class RecordStore:
     """The records of one corpus or several.
 
     Args:
         corpora: folders, addresses or opened corpora.
-        cache_mb: budget for decoded records kept in memory, in MiB; 0 keeps none.
+        cache_mb: budget of this machine for decoded records kept in memory, in MiB; 0 keeps none.
     """
 
     def __init__(self, corpora: Place | Corpus | Sequence[Place | Corpus], cache_mb: float = 1024) -> None:
         self.corpora = open_corpora(corpora)
-        self._budget = int(cache_mb * 2**20)
-        self._kept: dict[tuple[int, str], Stored] = {}
+        self._kept = SharedArrays([corpus.digest for corpus in self.corpora], cache_mb)
         self._members: dict[tuple[int, str], _Members] = {}
         self._locks: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
@@ -78,29 +74,27 @@ class RecordStore:
         corpus = self.corpora[record.corpus]
         return corpus.num_bytes[record.shard] if corpus.is_far else 0
 
-    def read(self, shard: str, key: str, corpus: int = 0) -> Stored:
-        """One record of one of the corpora.
+    def read(self, shard: str, key: str, corpus: int = 0, start: int = 0, count: int | None = None) -> Stored:
+        """One record of one of the corpora; of its sound the `count` samples from `start`, or what there is of them.
 
         Raises:
             CorpusError: the tar is missing or damaged, or does not hold it.
             ClipsonicError: the store that holds it refuses.
         """
-        kept = self._kept.get((corpus, key))
-        return kept if kept is not None else self._keep((corpus, key), self._decode(shard, key, corpus))
+        name = f"{corpus}/{key}"
+        kept = self._kept.get(name)
+        if kept is None and self._kept.is_full:
+            return self._decode(shard, key, corpus, start, count)
+        stored = Stored(*kept) if kept is not None else self._decode(shard, key, corpus)
+        if kept is None:
+            self._kept.keep(name, [array for array in stored if array is not None])
+        return stored._replace(wave=stored.wave[start : None if count is None else start + count])
 
-    def _keep(self, name: tuple[int, str], stored: Stored) -> Stored:
-        if stored.num_bytes <= self._budget:
-            with self._lock:
-                if name not in self._kept and stored.num_bytes <= self._budget:
-                    self._budget -= stored.num_bytes
-                    self._kept[name] = stored
-        return stored
-
-    def _decode(self, shard: str, key: str, corpus: int) -> Stored:
+    def _decode(self, shard: str, key: str, corpus: int, start: int = 0, count: int | None = None) -> Stored:
         try:
             with self.corpora[corpus].open_shard(shard) as file:
                 files = self._members_of(shard, corpus, file).read(file, key)
-            return Stored(*decode_stored(key, files))
+            return Stored(*decode_stored(key, files, start, count))
         except (KeyError, OSError, ValueError, tarfile.TarError) as error:
             if is_trouble(error):
                 raise

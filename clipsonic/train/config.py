@@ -201,7 +201,8 @@ class DataConfig:
         drop_silent: leave out silent records.
         drop_duplicates: leave out records that look and sound like an earlier one.
         filter: which records to use, an expression over their facts such as `lufs > -50 and still_share < 0.9`.
-        cache_mb: memory for decoded records, in MiB; what does not fit is read from the shards each time.
+        cache_mb: memory of a machine for decoded records, in MiB, which all of its processes share that read the same;
+            what does not fit is read from the shards each time.
         num_workers: threads that prepare batches ahead; they never change a batch.
         bank_size: frame embeddings kept in the pipeline, for texts to land among (at most 65,536).
         weights: of each --corpus, such as [0.7,0.3], in what is trained on; none takes all records as one corpus's.

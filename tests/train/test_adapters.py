@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from clipsonic.audio.mel import LogMel
 from clipsonic.errors import CheckpointError, SpecError, UsageError
 from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.shards.crops import as_float
 from clipsonic.shards.loader import SegmentLoader
 from clipsonic.train.config import ModelConfig, ObjectiveConfig, UNetConfig
 from clipsonic.train.engine.callbacks import Bar
@@ -56,7 +57,7 @@ def off_the_truth(pipeline: ClipSonicPipeline, corpus: Path) -> float:
     """Mean absolute log-mel difference of what is made for each video to its own sound."""
     loader = SegmentLoader(corpus, pipeline.segment, 2, 0, random_crop=False)
     batch = next(iter(loader.one_pass()))
-    truth = LogMel(pipeline.segment.mel)(batch["wave"]).numpy()
+    truth = LogMel(pipeline.segment.mel)(as_float(batch["wave"])).numpy()
     made = pipeline(embeds=batch["frames"].numpy(), num_inference_steps=8, guidance_scale=1.0, output_type="mel").mels
     return float(np.abs(made - truth).mean())
 

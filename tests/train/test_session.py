@@ -31,6 +31,7 @@ from safetensors.torch import load_file
 from clipsonic.audio.mel import LogMel
 from clipsonic.errors import CheckpointError, SpecError, TrainingError, UsageError
 from clipsonic.pipeline import ClipSonicPipeline
+from clipsonic.shards.crops import as_float
 from clipsonic.shards.loader import SegmentLoader
 from clipsonic.train.config import (
     ConditionConfig,
@@ -319,7 +320,7 @@ def test_the_pipeline_samples_as_its_config_says(corpus: Path, tmp_path: Path) -
 def test_mel_statistics_make_the_training_mels_standard(corpus: Path, unbroken: dict[int, Path]) -> None:
     weights = newest(unbroken[1])["state_dict"]
     loader = SegmentLoader(corpus, SEGMENT.spec(WIDTH, "toy/1"), 4, 0)
-    mel = torch.cat([LogMel(loader.segment.mel)(batch["wave"]) for batch in loader.one_pass()])
+    mel = torch.cat([LogMel(loader.segment.mel)(as_float(batch["wave"])) for batch in loader.one_pass()])
     standard = (mel - weights["lesson.sound.mel_mean"][:, None]) / weights["lesson.sound.mel_std"][:, None]
     # float32 sums over 41 x 32 columns: error 2e-6 measured
     assert torch.allclose(standard.mean(dim=(0, 2)), torch.zeros(16), atol=2e-5)

@@ -167,8 +167,8 @@ def test_a_long_recording_is_read_in_pieces_and_the_cache_changes_nothing(tmp_pa
     assert abs(sum(piece.num_samples for piece in cached.pieces) - 20 * NUM_SAMPLES) <= 5
     for piece in cached.pieces:
         assert np.array_equal(cached.read(piece.key), uncached.read(piece.key))
-    assert cached._kept
-    assert not uncached._kept
+    assert all(cached._kept.get(piece.key) is not None for piece in cached.pieces)
+    assert all(uncached._kept.get(piece.key) is None for piece in cached.pieces)
 
 
 def test_a_long_record_of_a_corpus_gives_another_crop_in_every_epoch(tmp_path: Path) -> None:

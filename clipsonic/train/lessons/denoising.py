@@ -15,6 +15,7 @@ from torch.nn import functional
 from clipsonic.audio.mel import LogMel
 from clipsonic.diffusion.objective import loss_per_item, make_objective, sample_timesteps
 from clipsonic.models.conditioner import Condition
+from clipsonic.shards.crops import as_float
 from clipsonic.specs import SegmentSpec
 from clipsonic.train.config import TrainConfig
 from clipsonic.train.engine.draws import Draws
@@ -52,7 +53,7 @@ class Denoising(nn.Module):
 
     def loss_and_time(self, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
         """w(t) || D(x_t, t, c) - target ||^2 of each item and its t, (B,)."""
-        x0_BMF = self.to_model_space(self.log_mel(batch["wave"]))
+        x0_BMF = self.to_model_space(self.log_mel(as_float(batch["wave"])))
         t_B = draws.of(partial(sample_timesteps, self.objective))
         noise_BMF = draws.normal(*x0_BMF.shape[1:])
         denoise = partial(self.denoiser, condition=self.seen(batch, draws))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from clipsonic.audio.picture import spectrogram_png
 from clipsonic.audio.vocoder import GriffinLim
+from clipsonic.shards.crops import as_float
 from clipsonic.specs import MelSpec
 from clipsonic.train.engine.health import Health
 from clipsonic.train.engine.lesson import Batch, Held, Lesson, Shown
@@ -104,7 +105,7 @@ def true_sounds(sound: Denoising, batches: Sequence[Batch]) -> Iterator[Shown]:
 
 
 def _true(sound: Denoising, batch: Batch) -> Tensor:
-    log_mel_BMF: Tensor = sound.log_mel(batch["wave"][:NUM_PROMPTS].to(sound.device)).cpu()
+    log_mel_BMF: Tensor = sound.log_mel(as_float(batch["wave"][:NUM_PROMPTS].to(sound.device))).cpu()
     return log_mel_BMF
 
 

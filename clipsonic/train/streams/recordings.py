@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from clipsonic.errors import ClipsonicError, CorpusError, UsageError
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.crops import crop_wave
 from clipsonic.shards.selection import Candidate, Split, one_side
+from clipsonic.shards.shared import SharedArrays
 from clipsonic.shards.stream import Stream
 
 _CROPS_PER_PIECE = 4
@@ -37,7 +37,7 @@ class RecordingFolder:
         folder: in any format that libsndfile reads.
         rate_hz: what they are resampled to.
         num_samples: the length of a crop.
-        cache_mb: for decoded pieces, in MiB.
+        cache_mb: of this machine for decoded pieces, in MiB, shared by all processes that read this folder.
 
     Raises:
         UsageError: no such folder, or no recording in it.
@@ -51,10 +51,8 @@ class RecordingFolder:
         if not paths:
             raise UsageError(f"--recordings {folder} holds no recording: put {', '.join(sorted(READABLE))} files there")
         self.rate_hz, self.num_samples, self._folder = rate_hz, num_samples, folder
-        self._budget = int(cache_mb * 2**20)
         self._places: dict[str, tuple[Path, int, int]] = {}
-        self._kept: dict[str, np.ndarray] = {}
-        self._lock = threading.Lock()
+        self._kept = SharedArrays((rate_hz, num_samples, [_state(path) for path in paths]), cache_mb)
         self.left_out = {"too_short": 0, "silent": 0, "unreadable": 0}
         self.pieces: list[Candidate] = []
         for path in tqdm(paths, desc="recordings", unit="file", file=sys.stderr, mininterval=0.5, leave=False):
@@ -72,7 +70,7 @@ class RecordingFolder:
             ClipsonicError: its file can no longer be read.
         """
         kept = self._kept.get(key)
-        return kept if kept is not None else self._keep(key, self._decode(*self._places[key]))
+        return self._decode(*self._places[key]) if kept is None else kept[0]
 
     def _take(self, path: Path) -> None:
         """List the pieces of a recording, and count those that are left out."""
@@ -94,18 +92,11 @@ class RecordingFolder:
         else:
             self._places[key] = path, start, count
             self.pieces.append(Candidate(key, "", source_of(path.stem), len(sound)))
-            self._keep(key, sound)
+            self._kept.keep(key, [sound])
 
     def _decode(self, path: Path, start: int, count: int) -> np.ndarray:
         wave = resample(*read_audio(path, start, count), self.rate_hz)
         return np.round(wave * 32767.0).clip(-32768, 32767).astype(np.int16)
-
-    def _keep(self, key: str, sound: np.ndarray) -> np.ndarray:
-        with self._lock:
-            if key not in self._kept and sound.nbytes <= self._budget:
-                self._budget -= sound.nbytes
-                self._kept[key] = sound
-        return sound
 
 
 class RecordingLoader:
@@ -153,6 +144,11 @@ class RecordingLoader:
     def handy_records(self) -> list[Candidate]:
         """All records."""
         return self.records
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    facts = path.stat()
+    return str(path.absolute()), facts.st_size, facts.st_mtime_ns
 
 
 def source_of(stem: str) -> str:

@@ -20,6 +20,7 @@ from clipsonic.errors import UsageError
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.corpus import Corpus, Place, open_corpora
+from clipsonic.shards.crops import as_float
 from clipsonic.shards.endless import Batch
 from clipsonic.shards.expressions import keep_where
 from clipsonic.shards.loader import SegmentLoader
@@ -134,7 +135,7 @@ def mel_statistics(loader: SegmentLoader, max_records: int = STATISTICS_RECORDS)
     log_mel = LogMel(loader.segment.mel)
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for batch in islice(loader.one_pass(), max(1, max_records // loader.batch_size)):
-        mel_BMF = log_mel(batch["wave"]).double()
+        mel_BMF = log_mel(as_float(batch["wave"])).double()
         count += mel_BMF.shape[0] * mel_BMF.shape[2]
         total = total + mel_BMF.sum(dim=(0, 2))
         squares = squares + mel_BMF.square().sum(dim=(0, 2))

@@ -2,7 +2,8 @@
 
 Guarantee: an item is a pure function of (seed, place), so a position resumes exactly, and rank r of n holds rows r,
 r + n ... of what one process would hold; in any stretch each origin has its share to within one item. Memory is that of
-the decoded sounds which `data.cache_mb` allows. Price: a corpus record is decoded with its frames, which nobody sees.
+the decoded sounds which `data.cache_mb` allows a machine. Price: a corpus record is decoded with its frames, which
+nobody sees.
 """
 
 from __future__ import annotations
