@@ -101,7 +101,7 @@ def test_the_memory_that_is_counted_is_what_the_allocator_gives(kind: str, count
         steps.begin()
         steps.step(rows(batch, count, module.device))
 
-    # the rest is what kernels use inside: up to 3 % measured
+    # 5 % below to 4 % above measured: what kernels use inside, and a batch that the host holds as it was read
     assert sum(counted.values()) == pytest.approx(most_allocated(steps, tmp_path / "trace.json"), rel=0.1)
 
 
