@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipsonic.diffusion.schedulers import (
     NUM_LEVELS,
@@ -110,8 +110,10 @@ class RectifiedFlow:
         return torch.ones_like(t_B)
 
 
-class _CosineDiffusion:
+class _CosineDiffusion(nn.Module):
     """Variance-preserving noise on diffusers' `squaredcos_cap_v2` schedule (Nichol and Dhariwal, arXiv 2102.09672).
+
+    A module, so that its table lies where the network lies; it is not saved.
 
     Args:
         min_snr_gamma: clip the weight at this signal-to-noise ratio (Hang et al. 2023, arXiv 2303.09556, eq. 8);
@@ -119,8 +121,11 @@ class _CosineDiffusion:
     """
 
     prediction_type = ""
+    alphas_cumprod: Tensor
 
     def __init__(self, min_snr_gamma: float | None = None) -> None:
+        super().__init__()
+        self.register_buffer("alphas_cumprod", cosine_alphas_cumprod(), persistent=False)
         self.min_snr_gamma = min_snr_gamma
 
     def add_noise(self, x0_BMF: Tensor, noise_BMF: Tensor, t_B: Tensor) -> Tensor:
@@ -137,13 +142,13 @@ class _CosineDiffusion:
         return spread_uniform(batch, generator) * (NUM_LEVELS[self.prediction_type] / NUM_TRAIN_TIMESTEPS)
 
     def _alpha_sigma(self, t_B: Tensor, like_BMF: Tensor) -> tuple[Tensor, Tensor]:
-        squared = cosine_alphas_cumprod().to(t_B.device)[_step(t_B)]
+        squared = self.alphas_cumprod[_step(t_B)]
         return _column(squared.sqrt(), like_BMF), _column((1.0 - squared).sqrt(), like_BMF)
 
     def _clipped_snr_over(self, t_B: Tensor, *, plus_one: bool) -> Tensor:
         if self.min_snr_gamma is None:
             return torch.ones_like(t_B)
-        squared = cosine_alphas_cumprod().to(t_B.device)[_step(t_B)]
+        squared = self.alphas_cumprod[_step(t_B)]
         snr = squared / (1.0 - squared)
         return snr.clamp_max(self.min_snr_gamma) / (snr + 1.0 if plus_one else snr)
 

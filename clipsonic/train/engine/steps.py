@@ -32,11 +32,15 @@ class BareSteps:
         self._optimizer = module.configure_optimizers()
         self._count = 0
 
-    def loss(self, batch: Batch) -> Tensor:
-        """The mean loss of a batch on the module's device."""
-        self._count += 1
-        with self._precision():
-            return self._losses(batch).per_item.mean()
+    def begin(self) -> None:
+        """Make what the optimisers keep, by steps from gradients of zero, which move nothing but by their decay."""
+        adversary = self.module.lesson.adversary
+        for optimizer in [self._optimizer, *([] if adversary is None else [adversary.optimizer])]:
+            for group in optimizer.param_groups:
+                for weight in group["params"]:
+                    weight.grad = torch.zeros_like(weight)
+            optimizer.step()
+            optimizer.zero_grad()
 
     def step(self, batch: Batch) -> None:
         """Loss, gradient, clipping, AdamW, averaging."""
@@ -71,23 +75,6 @@ class BareSteps:
 
     def _precision(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.module.device.type, torch.bfloat16) if self._rounded else nullcontext()
-
-
-def activation_bytes(steps: BareSteps, batch: Batch) -> int:
-    """Bytes that the forward pass of this batch keeps for the backward pass, weights not counted."""
-    own = {weight.untyped_storage().data_ptr() for weight in steps.module.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        torch.autograd.backward(steps.loss(batch))
-    steps.module.zero_grad()
-    return sum(kept.values())
 
 
 def rows(batch: Batch, count: int, device: torch.device) -> Batch:

@@ -37,9 +37,12 @@ from clipsonic.train.lessons.sound import told_in_card
 class FewstepLesson(Heard):
     """An adapter that learns to need `distill.steps` calls or one."""
 
+    t_K: Tensor
+
     def __init__(self, found: Adapted) -> None:
         super().__init__()
         self.adapted, self.how = found, found.config.distill
+        self.register_buffer("t_K", levels(self.solver, self.how.steps), persistent=False)
 
     @property
     def sound(self) -> Denoising:
@@ -58,12 +61,12 @@ class FewstepLesson(Heard):
         condition = self._seen(batch, draws)
         path_KBMF = self.teacher_path(noise_BMF, condition)
         item_2B = torch.arange(len(condition), device=noise_BMF.device).repeat(2)
-        t_K = levels(self.solver, self.how.steps).to(noise_BMF.device)
-        target = velocity(path_KBMF[start_2B, item_2B], path_KBMF[end_2B, item_2B], t_K[start_2B], t_K[end_2B])
-        timestep_2B = sound.objective.timestep(t_K[start_2B])
+        t_2B = self.t_K[start_2B]
+        target = velocity(path_KBMF[start_2B, item_2B], path_KBMF[end_2B, item_2B], t_2B, self.t_K[end_2B])
+        timestep_2B = sound.objective.timestep(t_2B)
         said = sound.denoiser(path_KBMF[start_2B, item_2B], timestep_2B, Condition.cat([condition, condition]))
         whole_B, step_B = (said.float() - target).square().mean(dim=(1, 2)).chunk(2)
-        return by_time(torch.lerp(step_B, whole_B, self.how.whole_share), t_K[start_2B].chunk(2)[1])
+        return by_time(torch.lerp(step_B, whole_B, self.how.whole_share), t_2B.chunk(2)[1])
 
     @torch.no_grad()
     def teacher_path(self, noise_BMF: Tensor, condition: Condition) -> Tensor:
