@@ -57,7 +57,7 @@ def read_prompt(kind: str, args: argparse.Namespace) -> Asked:
     if kind == "video":
         from clipsonic.generate.damage import damage_of
         from clipsonic.generate.video import check_video
-        from clipsonic.pipeline.prompts import seconds_left
+        from clipsonic.pipeline.videos import seconds_left
 
         left_s = seconds_left(args.video, args.start_s)
         copying = check_video(args.video, args.out, args.mix) if is_video_file(args.out) else None
@@ -111,7 +111,7 @@ def duration_of(args: argparse.Namespace, left_s: float | None) -> float | None:
         UsageError: a video whose sound would outlast its picture.
     """
     if args.duration_s is None:
-        from clipsonic.pipeline.timeline import MAX_DURATION_S
+        from clipsonic.pipeline.denoising import MAX_DURATION_S
 
         return None if left_s is None else min(left_s, MAX_DURATION_S)
     if left_s is not None and args.duration_s > left_s + 1e-3 and is_video_file(args.out):
