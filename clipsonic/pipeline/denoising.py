@@ -19,8 +19,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from clipsonic.diffusion.guidance import Guidance
-from clipsonic.diffusion.sampling import StepFn
+from clipsonic.diffusion.sampling import Guidance, StepFn
 from clipsonic.diffusion.schedulers import NUM_TRAIN_TIMESTEPS
 from clipsonic.errors import UsageError
 from clipsonic.models.conditioner import Condition

@@ -21,18 +21,17 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import torch
 
+import clipsonic.pipeline.folder as saved
 from clipsonic.audio.load import find_vocoder, load_vocoder
 from clipsonic.audio.published import PublishedVocoder
 from clipsonic.audio.vocoder import GriffinLim, Vocoder
 from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.errors import SpecError, UsageError
-from clipsonic.pipeline import folder as saved
-from clipsonic.prior.adapter import TextPrior
+from clipsonic.prior.adapter import TextPrior, read_facts
 from clipsonic.prior.bank import EmbedBank
 from clipsonic.prior.closer_names import CHOICES, unknown
 from clipsonic.prior.closers import automatic, why_not
-from clipsonic.prior.config import read_facts
 from clipsonic.prior.core import Spoken
 from clipsonic.specs import SegmentSpec
 

@@ -17,17 +17,16 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors import SafetensorError
 from torch import Tensor
 
+import clipsonic.pipeline.folder as saved
+import clipsonic.pipeline.prompts as asked
 from clipsonic.audio.vocoder import Vocoder
 from clipsonic.clip.embedder import ClipEmbedder
-from clipsonic.diffusion.guidance import EVERYWHERE, Guidance
 from clipsonic.diffusion.objective import check_scheduler
-from clipsonic.diffusion.sampling import initial_noise, num_network_steps, sample
+from clipsonic.diffusion.sampling import EVERYWHERE, Guidance, initial_noise, num_network_steps, sample
 from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.models.conditioner import Condition
 from clipsonic.models.lowrank import without_adapters
-from clipsonic.pipeline import folder as saved
-from clipsonic.pipeline import prompts as asked
 from clipsonic.pipeline.adapter_folder import Adapter
 from clipsonic.pipeline.adapters import ROUNDED_FILE, Adapters
 from clipsonic.pipeline.card import default_card
