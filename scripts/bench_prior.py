@@ -21,8 +21,7 @@ import yaml
 from safetensors.torch import save_file
 
 from clipsonic.clip.encodings import TextEncodings
-from clipsonic.prior.adapter import TextPrior
-from clipsonic.prior.config import KINDS
+from clipsonic.prior.adapter import KINDS, TextPrior
 from clipsonic.prior.convert import convert_prior
 from clipsonic.prior.core import Spoken
 from clipsonic.prior.dalle2 import Dalle2Core, LaionShape

@@ -25,11 +25,11 @@ from clipsonic.audio.load import load_own
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.vocoder import GriffinLim, Vocoder
 from clipsonic.measure.distances import frechet_distance, posterior_kl
+from clipsonic.measure.judge import load_judge
 from clipsonic.measure.metrics import mean_abs_log_mel, resampled_interval
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.corpus import open_corpora
 from clipsonic.shards.loader import SegmentLoader
-from clipsonic.soundstage.judge import load_judge
 from clipsonic.specs import MelSpec, SegmentSpec
 from clipsonic.train.lessons.vocoder_measure import log_spectral_distance_db
 from clipsonic.train.streams.recordings import RecordingFolder, RecordingLoader

@@ -3,7 +3,7 @@
     python scripts/bundle_pipeline.py WORK      WORK has pipeline/ (of `train`) and report/ (of `evaluate`)
 
 Weights are stored in float16, half the bytes; they are loaded back to float32. Steps and guidance that the report was
-made with become the pipeline's own.
+made with become the pipeline's own. `words.json` says in which words the bundled CLIP has read of what.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import sys
 from pathlib import Path
 
 from clipsonic import ClipSonicPipeline
+from clipsonic.files import write_json
+from clipsonic.soundstage.captions import plural, with_article
+from clipsonic.soundstage.kinds import KINDS
 
 TABLES = re.compile(r"\| prompt \|.*\n(?:\|.*\n|\n(?=\| prompt \|))*")
 
@@ -30,10 +33,25 @@ def main(work: Path, target: Path, pages: list[Path]) -> None:
     index |= {"num_inference_steps": numbers["steps"], "guidance_scale": numbers["guidance"]}
     (target / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     shutil.copytree(work / "pipeline" / "bank", target / "bank", dirs_exist_ok=True)
+    write_json(target / "words.json", words())
     tables = (work / "report" / "table.md").read_text(encoding="utf-8")
     for page in pages:
         text = page.read_text(encoding="utf-8")
         page.write_text(TABLES.sub(lambda _: tables, text, count=1), encoding="utf-8")
+
+
+def words() -> dict[str, dict[str, object]]:
+    """What `generate/known.py` reads, of the soundstage's kinds of things."""
+    return {
+        name: {
+            "family": kind.family,
+            "verb": kind.verb,
+            "one": list(kind.nouns),
+            "a": [with_article(noun) for noun in kind.nouns],
+            "many": [plural(noun) for noun in kind.nouns],
+        }
+        for name, kind in KINDS.items()
+    }
 
 
 if __name__ == "__main__":

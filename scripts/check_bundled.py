@@ -5,8 +5,8 @@
 To be run whenever a bundled file changes. 1,184 held-out scenes of a seed that no training, choice or card has used,
 each from its picture, from its text by the prior, and from its picture in the few-step adapter's calls.
 `priors/checked.json` keeps a verdict per scene, so that a test can make some of them again and see a change of one in a
-hundred; the sentence with the shares goes into the card and the README. The digest is of every bundled file but cards
-and that one.
+hundred; the sentence with the shares goes into the card and the README. The digest is of every bundled file but cards,
+words and that one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def bundled_files(priors: Path) -> dict[str, str]:
     return {
         str(path.relative_to(priors)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
-        if path.name != "card.md"
+        if path.name not in ("card.md", "words.json")
     }
 
 

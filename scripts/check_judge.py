@@ -10,8 +10,8 @@ import argparse
 import os
 from pathlib import Path
 
+from clipsonic.measure.judge import Judge
 from clipsonic.measure.naming import naming_figures, naming_tables
-from clipsonic.soundstage.judge import Judge
 
 
 def main() -> None:

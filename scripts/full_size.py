@@ -247,7 +247,7 @@ def say(pipeline: Any, name: Path, steps: int, columns: int | None) -> None:
     output = pipeline(text=TEXT, closer="prior", num_inference_steps=steps, seed=0, output_type="mel")
     mel_1MF = torch.as_tensor(output.mels[0])[None, :, :columns]
     with torch.no_grad():
-        wave = vocode(pipeline.vocoder, mel_1MF, torch.device("cpu"))[0].numpy()
+        wave = vocode(pipeline.vocoder, mel_1MF)[0].numpy()
     assert np.isfinite(wave).all()
     assert wave.any()
     write_audio(name.with_suffix(".wav"), wave, output.sample_rate_hz)

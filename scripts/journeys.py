@@ -99,7 +99,8 @@ def watch() -> None:
         name = frame.f_code.co_filename
         if event != "call" or name in found or not name.startswith(str(PACKAGE) + os.sep):
             return
-        if frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # bodies of modules and classes have not
+        code = frame.f_code
+        if code.co_flags & inspect.CO_OPTIMIZED and not code.co_qualname.startswith("<"):  # a body, or a loop in one
             found.add(name)
             with place.open("a") as file:  # a process may be killed: nothing is left for its end
                 file.write(f"{Path(name).relative_to(PACKAGE)}\n")

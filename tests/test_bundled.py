@@ -110,9 +110,9 @@ def test_in_bfloat16_the_bundled_model_makes_the_same_sounds_within_its_rounding
 def test_only_the_parts_that_a_kind_of_prompt_needs_are_loaded() -> None:
     pipeline = ClipSonicPipeline.from_pretrained("tiny")
     pipeline.load_parts("embeds")
-    assert (pipeline._clip, pipeline._prior) == (None, None)
+    assert (pipeline._loaded._clip, pipeline._loaded._prior) == (None, None)
     pipeline.load_parts("image")
-    assert pipeline._clip is not None
-    assert pipeline._prior is None
+    assert pipeline._loaded._clip is not None
+    assert pipeline._loaded._prior is None
     pipeline.load_parts("text")
-    assert pipeline._prior is not None
+    assert pipeline._loaded._prior is not None

@@ -24,8 +24,8 @@ from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.clip.open_clip import load_clip, new_clip, published_merges
 from clipsonic.clip.vocabulary import packed, short_merges
-from clipsonic.diffusion.guidance import Guidance
 from clipsonic.diffusion.objective import make_scheduler
+from clipsonic.diffusion.sampling import Guidance
 from clipsonic.errors import CheckpointError, ClipsonicError, FingerprintError, SpecError, UsageError
 from clipsonic.models.conditioner import Condition
 from clipsonic.models.dit import DiT1D

@@ -23,7 +23,7 @@ from makers_published import make_hifigan
 from clipsonic.cli import main
 from clipsonic.clip.open_clip import load_clip, new_clip, published_merges
 from clipsonic.clip.vocabulary import packed, short_merges
-from clipsonic.prior.config import read_facts
+from clipsonic.prior.adapter import read_facts
 from clipsonic.soundstage.render import render_video
 from clipsonic.soundstage.scene import plain_scene
 from clipsonic.specs import SegmentSpec

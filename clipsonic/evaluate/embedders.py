@@ -14,7 +14,7 @@ import numpy as np
 
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
-from clipsonic.soundstage.judge import Judge, load_judge
+from clipsonic.measure.judge import Judge, load_judge
 
 AudioEmbedder = Callable[[np.ndarray, int], np.ndarray]
 NAMES = ("mel", "judge")

@@ -16,8 +16,8 @@ from clipsonic.evaluate.material import Material
 from clipsonic.evaluate.plan import Item
 from clipsonic.evaluate.report import Example, Sound
 from clipsonic.evaluate.score import Scored
+from clipsonic.measure.judge import Judge
 from clipsonic.seeding import numpy_rng
-from clipsonic.soundstage.judge import Judge
 
 Judged = tuple[np.ndarray, Judge]
 """The true class of each item, and who names them."""

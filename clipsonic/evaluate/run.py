@@ -36,11 +36,11 @@ from clipsonic.evaluate.plan import Item, Law, Plan, plan_scenes, plan_videos
 from clipsonic.evaluate.report import Evaluation
 from clipsonic.evaluate.rows import PROMPTS, Making, blind_rows, made_rows, reference_rows
 from clipsonic.evaluate.score import Scored, Scorer
+from clipsonic.measure.judge import load_judge
 from clipsonic.measure.metrics import confusion, most_confused
 from clipsonic.pipeline.folder import check_fingerprint
 from clipsonic.prior.closer_names import CLOSERS
 from clipsonic.shards.writer import CorpusIndex, corpus_facts
-from clipsonic.soundstage.judge import load_judge
 
 _PACKAGES = ("clipsonic", "torch", "diffusers", "numpy", "open-clip-torch")
 

@@ -19,6 +19,7 @@ from clipsonic.evaluate.embedders import AudioEmbedder, at_rate, cosine_distance
 from clipsonic.evaluate.obedience import Heard, LawEars
 from clipsonic.evaluate.rows import Row
 from clipsonic.measure.distances import frechet_distance, kernel_distance, posterior_kl
+from clipsonic.measure.judge import Judge, Verdicts
 from clipsonic.measure.metrics import (
     Interval,
     bootstrap_interval,
@@ -30,7 +31,6 @@ from clipsonic.measure.metrics import (
 )
 from clipsonic.seeding import numpy_rng
 from clipsonic.shards.selection import SILENT_RMS_DB
-from clipsonic.soundstage.judge import Judge, Verdicts
 from clipsonic.specs import MelSpec
 
 CLIPPED_SHARE = 0.001

@@ -18,8 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from clipsonic.diffusion.guidance import Guidance
-from clipsonic.diffusion.sampling import num_evaluations
+from clipsonic.diffusion.sampling import Guidance, num_evaluations
 from clipsonic.errors import UsageError
 from clipsonic.evaluate.curve import curve_png
 from clipsonic.evaluate.report import COLUMNS

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import write_whole
-from clipsonic.generate.checks import PROMPTS, check_options
+from clipsonic.generate.options import PROMPTS, check_options, numbered
 from clipsonic.generate.rows import Row, options_of, read_rows, row_hash
 from clipsonic.text import json_text
 
@@ -26,12 +26,17 @@ if TYPE_CHECKING:
 
 REPORT_FILE = "report.jsonl"
 
+Facts = dict[str, Any]
+Make = Callable[[str, argparse.Namespace, Any], Facts]
+"""From the kind of prompt, its options and the pipeline to what was made."""
 
-def run_batch(args: argparse.Namespace, load: Callable[[argparse.Namespace], ClipSonicPipeline]) -> dict[str, Any]:
+
+def run_batch(args: argparse.Namespace, load: Callable[[argparse.Namespace], ClipSonicPipeline], make: Make) -> Facts:
     """Make every row that is not made yet; returns the facts of the run.
 
     Args:
         load: makes the pipeline of these options.
+        make: makes the sounds of one prompt and writes them.
 
     Raises:
         UsageError: options that do not go with a batch, or a batch file that cannot be read.
@@ -49,7 +54,7 @@ def run_batch(args: argparse.Namespace, load: Callable[[argparse.Namespace], Cli
     taken = {file: number for number, line in lines.items() for file in line["files"]}
     with (out / REPORT_FILE).open("a", encoding="utf-8") as report, _bar(rows, len(lines)) as bar:
         for row in todo:
-            lines[row.number] = line = _line_of(row, args, base, out, pipeline, taken)
+            lines[row.number] = line = _line_of(row, args, base, out, pipeline, taken, make)
             report.write(_text_of(line))
             report.flush()
             bar.update()
@@ -86,11 +91,9 @@ def kept_lines(rows: list[Row], args: argparse.Namespace, base: Path, out: Path)
 
 
 def _line_of(
-    row: Row, args: argparse.Namespace, base: Path, out: Path, pipeline: Any, taken: dict[str, int]
-) -> dict[str, Any]:
+    row: Row, args: argparse.Namespace, base: Path, out: Path, pipeline: Any, taken: dict[str, int], make: Make
+) -> Facts:
     """Make one row; what goes wrong becomes its line."""
-    from clipsonic.generate.making import make, numbered, read_prompt
-
     line: dict[str, Any] = {"row": row.number, "out": str(row.values.get("out", "")), "files": []}
     try:
         options = options_of(row, args, base, out)
@@ -100,7 +103,7 @@ def _line_of(
         if twin := next((taken[file] for file in files if file in taken), None):
             raise UsageError(f"out {line['out']} is also that of row {twin}: give another name")
         pipeline.load_parts(kind, options.closer)
-        facts = make(options, read_prompt(kind, options), pipeline)
+        facts = make(kind, options, pipeline)
     except (ClipsonicError, OSError) as error:
         return {**line, "error": str(error)}
     except Exception as error:  # the border: whatever one row brings about, the others are made

@@ -20,10 +20,8 @@ from torch.nn.functional import normalize
 
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
-from clipsonic.generate.known import kinds_named_in
-from clipsonic.soundstage.captions import plural, with_article
-from clipsonic.soundstage.judge import load_judge
-from clipsonic.soundstage.kinds import KINDS
+from clipsonic.generate.known import kinds_named_in, known_kinds
+from clipsonic.measure.judge import load_judge
 
 if TYPE_CHECKING:
     from clipsonic.clip.embedder import ClipEmbedder
@@ -107,7 +105,7 @@ def nearest_kind(pipeline: ClipSonicPipeline, embeds_SE: Tensor) -> str:
     if pipeline.bank is not None:
         picture_E = picture_E - pipeline.bank.images.mean(dim=0)
     away_KE = normalize(captions_KE - captions_KE.mean(dim=0), dim=-1)
-    return list(KINDS)[int((away_KE @ picture_E).argmax())]
+    return list(known_kinds())[int((away_KE @ picture_E).argmax())]
 
 
 @lru_cache(maxsize=1)
@@ -115,11 +113,11 @@ def mean_captions(clip: ClipEmbedder) -> Tensor:
     """For every kind the mean embedding of what is said of it in a few frames, (K, E)."""
     texts = {
         name: [
-            frame.format(noun=noun, a=with_article(noun), many=plural(noun), do=law.verb)
-            for noun in law.nouns
+            frame.format(noun=noun, a=a, many=many, do=kind["verb"])
+            for noun, a, many in zip(kind["one"], kind["a"], kind["many"], strict=True)
             for frame in _FRAMES
         ]
-        for name, law in KINDS.items()
+        for name, kind in known_kinds().items()
     }
     embeds = torch.from_numpy(clip.embed_texts([text for said in texts.values() for text in said])).float()
     parts = torch.split(embeds, [len(said) for said in texts.values()])

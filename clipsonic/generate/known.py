@@ -1,6 +1,7 @@
 """What the bundled CLIP knows, and one sentence for a prompt that lies outside of it.
 
-A text is known if it names one of the soundstage's things: cosines cannot tell, for the small text encoder puts words
+Its words are data that lie beside it (`words.json`, by scripts/bundle_pipeline.py). A text is known if it names one of
+the things in there: cosines cannot tell, for the small text encoder puts words
 that it never read among those it knows (20 odd texts lay 0.61 to 0.75 from the bank, held-out captions from 0.59 up).
 Pictures can: of 116 held-out soundstage pictures 99 % have a cosine of 0.797 or more to the nearest of the bank, ten
 frames of real videos 0.753 at most, noise, rings and flat grey 0.57.
@@ -8,11 +9,12 @@ frames of real videos 0.753 at most, noise, rings and flat grey 0.57.
 
 from __future__ import annotations
 
+import json
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from clipsonic.soundstage.captions import plural
-from clipsonic.soundstage.kinds import KINDS
+from clipsonic.resources import bundled_path
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,11 +26,18 @@ NEAR = 0.775
 """Cosine to the nearest picture of the bank, below which a picture is unlike all of them."""
 
 
+@lru_cache(maxsize=1)
+def known_kinds() -> dict[str, dict[str, Any]]:
+    """By the name of each kind of thing its `family`, its `verb`, and its nouns: `one`, `a` (with article), `many`."""
+    kinds: dict[str, dict[str, Any]] = json.loads(bundled_path("priors", "tiny", "words.json").read_text("utf-8"))
+    return kinds
+
+
 def kinds_text() -> str:
     """The things the bundled model knows, by family."""
     families: dict[str, list[str]] = {}
-    for kind in KINDS.values():
-        families.setdefault(kind.family, []).append(" / ".join(kind.nouns))
+    for kind in known_kinds().values():
+        families.setdefault(kind["family"], []).append(" / ".join(kind["one"]))
     return "\n".join(f"{family}: {', '.join(names)}" for family, names in families.items())
 
 
@@ -39,7 +48,7 @@ def names_a_known_thing(text: str) -> bool:
 
 def kinds_named_in(text: str) -> list[str]:
     """The kinds of things, one of whose nouns stands in the text; a longer noun is not its parts too."""
-    forms = {form: name for name, kind in KINDS.items() for noun in kind.nouns for form in (noun, plural(noun))}
+    forms = {form: name for name, kind in known_kinds().items() for form in (*kind["one"], *kind["many"])}
     longest_first = sorted(forms, key=len, reverse=True)
     found = re.findall(rf"\b({'|'.join(map(re.escape, longest_first))})\b", text.lower())
     return sorted({forms[noun] for noun in found})
@@ -56,7 +65,8 @@ def notice_for(pipeline: ClipSonicPipeline, kind: str, prompt: Any, embeds_SE: T
     if kind == "text":
         if names_a_known_thing(prompt):
             return None
-        what = f"the text {prompt!r} names none of the {len(KINDS)} kinds of things that the bundled CLIP has read of"
+        count = len(known_kinds())
+        what = f"the text {prompt!r} names none of the {count} kinds of things that the bundled CLIP has read of"
     else:
         if pipeline.bank is None or nearest_cosine(pipeline.bank, embeds_SE) >= NEAR:
             return None

@@ -23,7 +23,7 @@ import av
 import numpy as np
 
 from clipsonic.audio.formats import container_tags
-from clipsonic.audio.peaks import QUIETEST_DB, true_peak_db
+from clipsonic.audio.loudness import QUIETEST_DB, true_peak_db
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
 from clipsonic.files import whole_file

@@ -19,8 +19,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from clipsonic.errors import UsageError
-from clipsonic.generate.checks import PROMPTS, VIDEO_SUFFIXES
-from clipsonic.generate.options import off_or_number
+from clipsonic.generate.options import PROMPTS, VIDEO_SUFFIXES, off_or_number
 from clipsonic.text import check_text, object_of, read_lines
 
 _FILES = ("image", "video", "embeds")

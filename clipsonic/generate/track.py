@@ -18,7 +18,7 @@ import av
 import numpy as np
 from scipy.signal import oaconvolve
 
-from clipsonic.audio.peaks import limited
+from clipsonic.audio.loudness import limited
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
 from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_not_its_fault, sound_stream

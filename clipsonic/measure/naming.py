@@ -11,9 +11,9 @@ from functools import partial
 
 import numpy as np
 
+from clipsonic.measure.judge import Judge
 from clipsonic.measure.metrics import confusion, most_confused, wilson_interval
 from clipsonic.seeding import numpy_rng
-from clipsonic.soundstage.judge import Judge
 from clipsonic.soundstage.scene import Split
 from clipsonic.soundstage.takes import NAMES, as_float, piece_of, take_scene, take_wave
 from clipsonic.workers import in_workers

@@ -17,10 +17,14 @@ from torch.nn import functional
 
 from clipsonic.errors import SpecError
 from clipsonic.models.blocks import Block, Rotation, modulated, rotation_at, timestep_features, zeroed
-from clipsonic.models.conditioner import Condition, ConditionEncoder, pooled_tokens
-from clipsonic.models.inputs import check_prediction_type, require_matching
+from clipsonic.models.conditioner import (
+    Condition,
+    ConditionEncoder,
+    check_prediction_type,
+    pooled_tokens,
+    require_matching,
+)
 from clipsonic.models.levels import FineLevel, PatchLevel
-from clipsonic.models.precondition import flow_coefficients
 from clipsonic.specs import GLOBAL_TIME_S
 
 _TIME_FEATURES = 256
@@ -51,7 +55,7 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         segment_seconds: length of `num_mel_frames` columns; puts condition times on the mel's axis.
         mlp_ratio: hidden width of a block's MLP over D.
         sigma_data: for flow, the time below which the inner output turns from the clean mel to the noise (see
-            `precondition`).
+            `flow_coefficients`).
 
     Raises:
         SpecError: a geometry that does not divide, or an unknown prediction type.
@@ -166,6 +170,21 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         index_P = torch.arange(num_patches, device=place_BS.device, dtype=torch.float32)
         place_BL = torch.cat([functional.pad(place_BS, (1, 0)), index_P.expand(len(place_BS), -1)], dim=1)
         return rotation_at(place_BL, self.rotated_channels)
+
+
+def flow_coefficients(t_B: Tensor, sigma_data: float) -> tuple[Tensor, Tensor]:
+    """(a, b) with v = a x_t + b F, for t in [0, 1], float32: what a flow network's inner output F means.
+
+    At high noise F is (about) the clean mel itself, which is smooth and low-dimensional, so a patch wider than the
+    model does not have to pass noise through it (Li and He 2025, "Back to basics: let denoising generative models
+    denoise", arXiv 2511.13720); below t = `sigma_data` it turns over to the noise, so that nothing is divided by a
+    vanishing t (Karras et al. 2022, arXiv 2206.00364, eq. 7, with the flow's alpha = 1 - t, sigma = t).
+    From x0_hat = c_skip x_t + c_out F with c_skip = s^2 (1-t) / (s^2 (1-t)^2 + t^2), c_out = t / sqrt(same), and
+    v = (x_t - x0_hat) / t; written so that t = 0 is finite: a = (t - s^2 (1-t)) / (same), b = -1 / sqrt(same).
+    """
+    clean = 1.0 - t_B.float()
+    variance = sigma_data**2 * clean**2 + t_B.float() ** 2
+    return (t_B - sigma_data**2 * clean) / variance, -torch.rsqrt(variance)
 
 
 def _spectrum_head(width: int, num_mels: int) -> nn.Sequential:

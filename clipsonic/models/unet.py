@@ -15,8 +15,13 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from clipsonic.errors import SpecError
-from clipsonic.models.conditioner import Condition, ConditionEncoder, pooled_tokens
-from clipsonic.models.inputs import check_prediction_type, require_matching
+from clipsonic.models.conditioner import (
+    Condition,
+    ConditionEncoder,
+    check_prediction_type,
+    pooled_tokens,
+    require_matching,
+)
 
 
 class MelUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own two bases differ in config_name

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipsonic.pipeline.pipeline import AudioPipelineOutput, ClipSonicPipeline
+    from clipsonic.pipeline.pipeline import ClipSonicPipeline
+    from clipsonic.pipeline.prompts import AudioPipelineOutput
 
 __all__ = ["AudioPipelineOutput", "ClipSonicPipeline"]
 

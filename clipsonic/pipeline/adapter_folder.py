@@ -26,6 +26,7 @@ from clipsonic.models.lowrank import (
     set_adapter_weights,
     without_adapters,
 )
+from clipsonic.pipeline.folder import uncompiled
 
 ADAPTER = "adapter"
 FEW_STEPS = "fewstep"
@@ -136,11 +137,6 @@ def network_facts(network: Any) -> dict[str, Any]:
     config = {name: value for name, value in dict(network.config).items() if not name.startswith("_")}
     facts: dict[str, Any] = json.loads(json.dumps({"network": type(network).__name__, **config}))
     return facts
-
-
-def uncompiled(network: Any) -> Any:
-    """What `torch.compile` was given, or the network as it is: the compiled one has other names for all its parts."""
-    return getattr(network, "_orig_mod", network)
 
 
 def base_hash(network: nn.Module) -> str:

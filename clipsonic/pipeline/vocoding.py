@@ -24,17 +24,17 @@ PIECE, CONTEXT, FADE = 1024, 48, 8
 _HEADROOM_DB = 18.0
 
 
-def vocode(vocoder: Any, log_mel_BMF: Tensor, device: torch.device) -> Tensor:
-    """Waves (B, T) float32 on the CPU, within [-1, 1], T = vocoder.spec.num_samples(F).
+def vocode(vocoder: Any, log_mel_BMF: Tensor) -> Tensor:
+    """Waves (B, T) float32 on the CPU, within [-1, 1], T = vocoder.spec.num_samples(F), made where the vocoder is.
 
     Raises:
         SpecError: the vocoder gives another number of samples.
     """
     if isinstance(vocoder, torch.nn.Module):
-        device = next(vocoder.parameters()).device
+        log_mel_BMF = log_mel_BMF.to(next(vocoder.parameters()).device)
     if log_mel_BMF.shape[2] <= PIECE:
-        return _exact(vocoder, log_mel_BMF.to(device), vocoder.spec).clamp(-1.0, 1.0).cpu()
-    wave_BT = in_pieces(unscaled(vocoder), log_mel_BMF, vocoder.spec, device)
+        return _exact(vocoder, log_mel_BMF, vocoder.spec).clamp(-1.0, 1.0).cpu()
+    wave_BT = in_pieces(unscaled(vocoder), log_mel_BMF, vocoder.spec)
     for wave_T in wave_BT:  # in place, item by item: an hour of sound is 230 MB
         wave_T.div_(wave_T.abs().amax().clamp_min(1.0)).clamp_(-1.0, 1.0)
     return wave_BT
@@ -52,9 +52,7 @@ def unscaled(vocoder: Any) -> Callable[[Tensor], Tensor]:
     return lambda log_mel_BMF: gain * vocoder(vocoder.spec.shift_db(log_mel_BMF, -_HEADROOM_DB))
 
 
-def in_pieces(
-    vocode_piece: Callable[[Tensor], Tensor], log_mel_BMF: Tensor, spec: MelSpec, device: torch.device
-) -> Tensor:
+def in_pieces(vocode_piece: Callable[[Tensor], Tensor], log_mel_BMF: Tensor, spec: MelSpec) -> Tensor:
     """Waves (B, T) float32 on the CPU, T = spec.num_samples(F); so many `vocode_piece` makes of any (B, M, F), too.
 
     Raises:
@@ -67,7 +65,7 @@ def in_pieces(
     while last < total:
         last = min(first + PIECE + FADE, total)
         seen_from, seen_to = max(0, first - CONTEXT), min(total, last + CONTEXT)
-        piece_BT = _exact(vocode_piece, log_mel_BMF[:, :, seen_from:seen_to].to(device), spec).cpu()
+        piece_BT = _exact(vocode_piece, log_mel_BMF[:, :, seen_from:seen_to], spec).cpu()
         piece_BT = piece_BT[:, (first - seen_from) * hop : (last - seen_from) * hop]
         _add(wave_BT, piece_BT, first * hop, fade_in=first > 0, fade_out=last < total, length=FADE * hop)
         first += PIECE

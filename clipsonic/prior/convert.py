@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from clipsonic.errors import UsageError
-from clipsonic.prior.adapter import TextPrior
-from clipsonic.prior.config import CONFIG_FILE, KINDS, WEIGHTS_FILE, is_ours, read_facts
+from clipsonic.prior.adapter import CONFIG_FILE, KINDS, WEIGHTS_FILE, TextPrior, is_ours, read_facts
 from clipsonic.prior.laion_files import find_laion, read_laion
 from clipsonic.prior.published import Published
 from clipsonic.prior.unclip_files import find_unclip, read_unclip

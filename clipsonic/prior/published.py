@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from clipsonic.errors import CheckpointError
-from clipsonic.prior.config import Shape
+from clipsonic.prior.adapter import Shape
 from clipsonic.settings import Kind, taken
 
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy.signal import resample_poly
 
-from clipsonic.audio.loudness import LevelOptions, integrated_lufs, render
-from clipsonic.audio.peaks import limit, limited, true_peak_db
+from clipsonic.audio.loudness import LevelOptions, integrated_lufs, limit, limited, render, true_peak_db
 from clipsonic.audio.stereo import pseudo_stereo
 from clipsonic.errors import UsageError
 

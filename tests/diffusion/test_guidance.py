@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clipsonic.diffusion.guidance import Guidance, rescaled
+from clipsonic.diffusion.sampling import Guidance, rescaled
 from clipsonic.errors import UsageError
 from clipsonic.seeding import torch_generator
 

@@ -35,14 +35,14 @@ def noise(count=2, seed=0):
 
 def flow_oracle(x0):
     """Knows the mel: v = (x_t - x0) / t."""
-    return lambda x, timestep: (x - x0) / (timestep / 1000)[:, None, None]
+    return lambda x, timestep, *_: (x - x0) / (timestep / 1000)[:, None, None]
 
 
 def oracle(name, x0):
     """Knows the mel, says it in the terms of the objective."""
     objective = make_objective(name)
 
-    def denoise(x, timestep):
+    def denoise(x, timestep, *_):
         t = (timestep + 0.5) / 1000
         alpha, sigma = objective._alpha_sigma(t, x)
         return objective.target(x0, (x - alpha * x0) / sigma, t)
@@ -103,7 +103,7 @@ def test_every_solver_made_from_the_models_config_samples_its_oracle_back(solver
 def gaussian_velocity(mean, std):
     """E[noise - x0 | x_t] for x0 ~ N(mean, std^2), in closed form."""
 
-    def denoise(x, timestep):
+    def denoise(x, timestep, *_):
         t = (timestep / 1000)[:, None, None].double()
         variance = (1 - t) ** 2 * std**2 + t**2
         return ((t - (1 - t) * std**2) / variance * (x - (1 - t) * mean) - mean).float()
@@ -142,22 +142,22 @@ def test_heun_converges_faster_than_euler_with_as_many_network_calls():
     assert error_of(heun, 12) < 0.2 * error_of(euler, calls)  # 0.07 measured
 
 
-def test_euler_takes_equal_steps_and_asks_the_network_at_them():
+def test_euler_takes_equal_steps_and_asks_the_network_at_them_with_their_levels_as_numbers():
     asked = []
 
-    def denoise(x, timestep):
-        asked.append(timestep[0].item())
+    def denoise(x, timestep, t):
+        asked.append((timestep[0].item(), t))
         return torch.zeros_like(x)
 
     sample(denoise, FlowMatchEulerDiscreteScheduler(), noise(), 4)
-    assert asked == [1000.0, 750.0, 500.0, 250.0]
+    assert asked == [(1000.0, 1.0), (750.0, 0.75), (500.0, 0.5), (250.0, 0.25)]
 
 
 def test_a_shift_puts_the_steps_at_higher_noise_as_esser_et_al_do():
     """t -> s t / (1 + (s - 1) t) (arXiv 2403.03206, eq. 23)."""
     asked = []
 
-    def denoise(x, timestep):
+    def denoise(x, timestep, *_):
         asked.append(timestep[0].item() / 1000)
         return torch.zeros_like(x)
 
@@ -177,7 +177,7 @@ def test_a_scheduler_with_scaled_noise_is_fed_rightly():
 def test_batched_equals_single_bit_for_bit_with_one_generator_each():
     scheduler = DDPMScheduler.from_config(make_scheduler("v_prediction").config)
 
-    def denoise(x, timestep):
+    def denoise(x, timestep, *_):
         return torch.tanh(x) * 0.3
 
     batched = sample(denoise, scheduler, noise(3), 5, generators=generators(3, seed=1))
@@ -191,9 +191,9 @@ def test_batched_equals_single_bit_for_bit_with_one_generator_each():
 def test_it_is_pure():
     scheduler, start = make_scheduler("flow"), noise()
     before, state = start.clone(), dict(vars(scheduler))
-    first = sample(lambda x, t: x.sin(), scheduler, start, 5)
+    first = sample(lambda x, *_: x.sin(), scheduler, start, 5)
     torch.manual_seed(123)
-    second = sample(lambda x, t: x.sin(), scheduler, start, 5)
+    second = sample(lambda x, *_: x.sin(), scheduler, start, 5)
     assert torch.equal(first, second)
     assert torch.equal(start, before)
     assert all(vars(scheduler)[name] is value for name, value in state.items())
@@ -202,7 +202,7 @@ def test_it_is_pure():
 def test_the_observer_sees_every_step():
     seen = []
     out = sample(
-        lambda x, t: x,
+        lambda x, *_: x,
         make_scheduler("flow"),
         noise(),
         3,
@@ -217,19 +217,19 @@ def test_initial_noise_of_an_item_depends_on_its_generator_alone():
 
 
 def test_a_half_precision_network_does_not_make_the_state_half_precision():
-    out = sample(lambda x, t: x.bfloat16() * 0.1, make_scheduler("flow"), noise(), 3)
+    out = sample(lambda x, *_: x.bfloat16() * 0.1, make_scheduler("flow"), noise(), 3)
     assert out.dtype == torch.float32
 
 
 def test_no_steps_are_refused():
     with pytest.raises(UsageError, match="num_inference_steps 0"):
-        sample(lambda x, t: x, make_scheduler("flow"), noise(), 0)
+        sample(lambda x, *_: x, make_scheduler("flow"), noise(), 0)
 
 
 @pytest.mark.parametrize("name", ["epsilon", "v_prediction"])
 def test_more_steps_than_the_scheduler_has_levels_are_refused_in_one_sentence(name):
     with pytest.raises(UsageError, match=r"num_inference_steps 1001 cannot be .*: give fewer"):
-        sample(lambda x, t: x, make_scheduler(name), noise(), 1001)
+        sample(lambda x, *_: x, make_scheduler(name), noise(), 1001)
 
 
 @pytest.mark.parametrize("name", ["epsilon", "v_prediction"])
@@ -237,7 +237,7 @@ def test_every_step_ends_where_the_network_is_asked_next(name):
     """A network that says x0 = 0: all that is left of the noise is the noise level, which each timestep names."""
     objective, asked, left = make_objective(name), [], [1.0]
 
-    def denoise(x, timestep):
+    def denoise(x, timestep, *_):
         asked.append(timestep[0])
         t = (timestep + 0.5) / 1000
         return objective.target(torch.zeros_like(x), x / objective._alpha_sigma(t, x)[1], t)

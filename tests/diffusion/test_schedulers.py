@@ -81,7 +81,7 @@ def test_the_cosine_schedule_is_nichol_and_dhariwals():
 def test_sampling_begins_at_the_noisiest_level_that_training_draws_whatever_the_steps(prediction_type, steps):
     asked = []
 
-    def denoise(x, timestep):
+    def denoise(x, timestep, *_):
         asked.append(timestep[0].item())
         return torch.zeros_like(x)
 

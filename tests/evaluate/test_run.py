@@ -297,7 +297,7 @@ def test_few_steps_have_cells_of_their_own_and_are_turned_off_again(unknown_corp
     options = Options(unknown_corpus, num_scenes=2, prompts=("video",))
     result = sweep(pipeline, options, cells_of("2:1", few_steps=2), tmp_path)
     assert made == [2, -1, -2]
-    assert pipeline._few is None
+    assert pipeline._adapters.few is None
     assert [(cell["few_steps"], cell["evaluations"]) for cell in result["cells"]] == [(False, 2), (True, 1), (True, 2)]
 
 

@@ -12,7 +12,7 @@ import pytest
 from clipsonic.audio.formats import read_tags
 from clipsonic.audio.wave import read_audio
 from clipsonic.cli import main
-from clipsonic.generate import making
+from clipsonic.generate import command as making
 
 ROWS = [
     {"text": "a dog", "out": "dogs/a.wav", "seed": 1},

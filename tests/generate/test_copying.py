@@ -31,7 +31,7 @@ from clipsonic.audio.loudness import LevelOptions
 from clipsonic.cli import main
 from clipsonic.demo import looking
 from clipsonic.errors import UsageError
-from clipsonic.generate import making
+from clipsonic.generate import command as making
 from clipsonic.generate.damage import damage_of
 from clipsonic.generate.mux import replace_sound
 from clipsonic.generate.video import Mix, write_video

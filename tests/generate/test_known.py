@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from clipsonic.cli import main
-from clipsonic.generate.known import NEAR, kinds_text, names_a_known_thing, nearest_cosine, notice_for
+from clipsonic.generate.known import NEAR, kinds_text, known_kinds, names_a_known_thing, nearest_cosine, notice_for
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.soundstage.kinds import KINDS
 from clipsonic.soundstage.world import draw_picture
@@ -16,6 +19,12 @@ from clipsonic.soundstage.world import draw_picture
 @pytest.fixture(scope="module")
 def tiny() -> ClipSonicPipeline:
     return ClipSonicPipeline.from_pretrained("tiny")
+
+
+def test_the_words_beside_the_bundled_pipeline_are_the_soundstages() -> None:
+    script = Path(__file__).resolve().parents[2] / "scripts" / "bundle_pipeline.py"
+    assert known_kinds() == runpy.run_path(str(script))["words"]()
+    assert list(known_kinds()) == list(KINDS)  # the judge's order
 
 
 def test_every_caption_of_the_soundstage_names_a_known_thing() -> None:

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from clipsonic.audio.formats import read_tags
-from clipsonic.audio.loudness import LevelOptions, integrated_lufs
-from clipsonic.audio.peaks import true_peak_db
+from clipsonic.audio.loudness import LevelOptions, integrated_lufs, true_peak_db
 from clipsonic.audio.wave import resample
 from clipsonic.errors import UsageError
 from clipsonic.generate.damage import damage_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from clipsonic.measure.judge import load_judge
 from clipsonic.measure.naming import confusion_table, naming_figures, naming_tables
 from clipsonic.resources import bundled_path
-from clipsonic.soundstage.judge import load_judge
 
 
 def test_a_table_counts_every_piece_once_and_the_bundled_judge_is_nearly_always_right() -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from clipsonic.models.beat import Beat
+from clipsonic.models.levels import Beat
 from clipsonic.seeding import torch_generator
 
 

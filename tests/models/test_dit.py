@@ -247,7 +247,7 @@ def test_it_learns_four_mels_and_swapping_the_conditions_swaps_them():
         optimizer.step()
     swapped = torch.tensor([1, 0, 3, 2])
     made = sample(
-        lambda x, s: network(x, s, global_condition(prompts[swapped])), make_scheduler("flow"), draw(4, 8, 32), 10
+        lambda x, s, _: network(x, s, global_condition(prompts[swapped])), make_scheduler("flow"), draw(4, 8, 32), 10
     )
     distance = torch.cdist(made.flatten(1), mels.flatten(1))
     assert distance.argmin(dim=1).tolist() == swapped.tolist()

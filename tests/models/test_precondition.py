@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clipsonic.models.precondition import flow_coefficients
+from clipsonic.models.dit import flow_coefficients
 from clipsonic.seeding import torch_generator
 
 

@@ -24,7 +24,7 @@ from clipsonic.models.dit import DiT1D
 from clipsonic.models.lowrank import LowRank, adapter_weights, add_adapter, remove_adapter
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.pipeline.adapter_folder import FEW_STEPS, Adapter
-from clipsonic.pipeline.origin import ROUNDED_FILE
+from clipsonic.pipeline.adapters import ROUNDED_FILE
 from clipsonic.seeding import torch_generator
 from clipsonic.specs import MelSpec, SegmentSpec
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipsonic.diffusion.guidance import Guidance
+from clipsonic.diffusion.sampling import Guidance
 from clipsonic.models.conditioner import Condition, global_condition
 from clipsonic.pipeline.denoising import guided_in_one_batch
 from clipsonic.seeding import torch_generator

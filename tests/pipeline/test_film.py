@@ -11,7 +11,7 @@ import torch
 
 from clipsonic.audio.mel import LogMel
 from clipsonic.pipeline import ClipSonicPipeline
-from clipsonic.pipeline.timeline import Timeline
+from clipsonic.pipeline.denoising import Timeline
 from clipsonic.soundstage.draw.painter import Painter
 from clipsonic.soundstage.encode import encode_mp4
 from clipsonic.soundstage.kinds import KINDS

@@ -16,7 +16,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from clipsonic.cli import main
 from clipsonic.errors import CheckpointError, ClipsonicError, UsageError
 from clipsonic.pipeline import ClipSonicPipeline
-from clipsonic.pipeline.components import SCHEDULERS
+from clipsonic.pipeline.folder import SCHEDULERS
 
 INDEX, DENOISER, SCHEDULER = "model_index.json", "denoiser/config.json", "scheduler/scheduler_config.json"
 

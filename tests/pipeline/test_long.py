@@ -22,7 +22,7 @@ from clipsonic.models.conditioner import Condition
 from clipsonic.models.dit import DiT1D
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.pipeline import vocoding as pieces
-from clipsonic.pipeline.timeline import Timeline
+from clipsonic.pipeline.denoising import Timeline
 from clipsonic.pipeline.videos import look_at_video, look_through_video
 from clipsonic.seeding import torch_generator
 from clipsonic.specs import GLOBAL_TIME_S, MelSpec, SegmentSpec
@@ -219,7 +219,7 @@ def test_pieces_of_a_vocoder_equal_the_whole(rounds: int, name: str) -> None:
     mel = spec.shift_db(spec.from_nepers(loud_mel(spec, 2 * pieces.PIECE + 300)), 12.0)
     with torch.no_grad():
         whole = vocoder(mel)
-        made = pieces.vocode(vocoder, mel, torch.device("cpu"))
+        made = pieces.vocode(vocoder, mel)
     assert vocoder.wave(mel).abs().max() > 1.5  # so one gain serves all the pieces
     torch.testing.assert_close(made, whole, atol=1e-5, rtol=0)  # 1e-6 measured; 1e-3 promised
 
@@ -229,7 +229,7 @@ def test_pieces_of_a_vocoder_equal_the_whole(rounds: int, name: str) -> None:
 def test_the_weights_of_pieces_make_one_at_every_sample(padding: str, beyond: int) -> None:
     mel = torch.zeros(2, 4, pieces.PIECE + beyond)
     spec = MelSpec(n_fft=40, hop_length=10, num_mels=4, padding=padding)
-    made = pieces.in_pieces(lambda part: torch.ones(2, spec.num_samples(part.shape[2])), mel, spec, torch.device("cpu"))
+    made = pieces.in_pieces(lambda part: torch.ones(2, spec.num_samples(part.shape[2])), mel, spec)
     torch.testing.assert_close(made, torch.ones(2, spec.num_samples(mel.shape[2])), atol=1e-6, rtol=0)
 
 
@@ -237,7 +237,7 @@ def test_griffin_lims_pieces_have_one_gain_and_no_step_in_level() -> None:
     spec = MelSpec(n_fft=512, hop_length=256, num_mels=32)
     vocoder = GriffinLim(spec, num_iterations=4)
     mel = torch.full((1, 32, pieces.PIECE + 200), 1.0)
-    made = pieces.vocode(vocoder, mel, torch.device("cpu"))[0]
+    made = pieces.vocode(vocoder, mel)[0]
     assert made.abs().max() <= 1.0
     border = pieces.PIECE * spec.hop_length
     level_db = [20.0 * math.log10(float(part.square().mean().sqrt())) for part in made[: border + 40000].split(4096)]
@@ -261,7 +261,7 @@ def test_griffin_lim_keeps_the_level_of_a_sound_beyond_one_piece_in_every_space(
     spec = makers.EVERY_SPACE[name]
     wave = band_of_noise(spec, spec.num_samples(pieces.PIECE + 100))
     vocoder, log_mel = GriffinLim(spec, num_iterations=4), LogMel(spec)(wave)
-    made = pieces.vocode(vocoder, log_mel, torch.device("cpu"))
+    made = pieces.vocode(vocoder, log_mel)
     assert made.shape == wave.shape
     # guessed phases cost 0.5 to 1.1 dB of noise; what is beyond a tenth of a decibel would be the pieces' fault
     assert level_db(made) == pytest.approx(level_db(vocoder(log_mel)), abs=0.1)
@@ -281,4 +281,4 @@ def test_a_vocoder_that_gives_too_few_samples_is_refused_with_both_numbers() -> 
 
     for num_columns in (30, pieces.PIECE + 30):
         with pytest.raises(SpecError, match=r"made \d+ samples of \d+ columns, its mel space has \d+: take a vocoder"):
-            pieces.vocode(Short(), torch.zeros(1, 100, num_columns), torch.device("cpu"))
+            pieces.vocode(Short(), torch.zeros(1, 100, num_columns))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from clipsonic.pipeline import ClipSonicPipeline
-from clipsonic.pipeline.memory import Memory, content_of
+from clipsonic.pipeline.parts import Memory, content_of
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -44,14 +44,14 @@ def test_a_repeated_prompt_is_embedded_once_and_sounds_the_same_bit_for_bit(
     asked = len(clip.asked)
     np.testing.assert_array_equal(pipeline(**prompt).audios, first)
     assert len(clip.asked) == asked > 0
-    pipeline._memory = Memory()
+    pipeline._loaded.memory = Memory()
     np.testing.assert_array_equal(pipeline(**prompt).audios, first)
     assert len(clip.asked) == 2 * asked
 
 
 def test_a_prompt_is_embedded_alike_whatever_stands_beside_it(pipeline: ClipSonicPipeline) -> None:
     together = pipeline(text=["rain", "wind"], output_type="mel").embeds
-    pipeline._memory = Memory()
+    pipeline._loaded.memory = Memory()
     alone = pipeline(text="wind", output_type="mel").embeds
     assert torch.equal(together[1], alone[0])
 

@@ -64,6 +64,6 @@ def test_plain_diffusers_loads_a_saved_folder_with_its_own_parts_and_no_remote_c
     pipeline.save_pretrained(tmp_path / "saved")
     plain = diffusers.DiffusionPipeline.from_pretrained(str(tmp_path / "saved"), trust_remote_code=False)
     assert isinstance(plain, ClipSonicPipeline)
-    assert plain._part("prior") == tmp_path / "saved" / "prior"
+    assert plain._parts.part("prior") == tmp_path / "saved" / "prior"
     sounds = [one(text="a bell ringing", num_inference_steps=2, seed=3).audios for one in (pipeline, plain)]
     np.testing.assert_array_equal(*sounds)

@@ -6,8 +6,7 @@ import pytest
 import torch
 import yaml
 
-from clipsonic.prior.adapter import TextPrior
-from clipsonic.prior.config import KINDS
+from clipsonic.prior.adapter import KINDS, TextPrior
 from clipsonic.resources import bundled_path
 
 RECIPES = sorted(bundled_path("priors", "recipes").glob("*.yaml"))

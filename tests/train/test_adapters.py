@@ -173,7 +173,7 @@ def test_an_adapter_needs_a_pipeline_of_its_own_network(base: Path, others: Path
     with pytest.raises(SpecError, match=r"is another model \(width is 32 there and 64 now\)"):
         train(larger, others, tmp_path / "out", init=str(base))
     pipeline = ClipSonicPipeline.from_pretrained(base)
-    pipeline._bank = None
+    pipeline._loaded._bank = None
     pipeline.save_pretrained(tmp_path / "no-bank")
     (tmp_path / "no-bank" / "bank" / "bank_config.json").unlink(missing_ok=True)
     for file in (tmp_path / "no-bank" / "bank").glob("*"):

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from clipsonic.diffusion.guidance import Guidance
-from clipsonic.diffusion.sampling import num_evaluations
+from clipsonic.diffusion.sampling import Guidance, num_evaluations
 from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.errors import UsageError
 from clipsonic.resources import bundled_root

@@ -9,8 +9,7 @@ import pytest
 import torch
 from makers_adapters import WIDTH, distilling, tones, toy
 
-from clipsonic.diffusion.guidance import Guidance
-from clipsonic.diffusion.sampling import initial_noise, levels, sample
+from clipsonic.diffusion.sampling import Guidance, initial_noise, levels, sample
 from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.errors import UsageError
 from clipsonic.models.conditioner import global_condition

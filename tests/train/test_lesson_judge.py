@@ -14,7 +14,7 @@ from torch import Tensor
 
 from clipsonic.cli import main
 from clipsonic.errors import UsageError
-from clipsonic.soundstage.judge import Judge
+from clipsonic.measure.judge import Judge
 from clipsonic.specs import MelSpec
 from clipsonic.train.command import load_config
 from clipsonic.train.config import Sources

@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipsonic.diffusion.guidance import Guidance
-from clipsonic.diffusion.sampling import levels, sample
+from clipsonic.diffusion.sampling import Guidance, levels, sample
 from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.models.conditioner import Condition
 from clipsonic.models.lowrank import adapters_off

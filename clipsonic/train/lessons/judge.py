@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from clipsonic.audio.mel import LogMel
 from clipsonic.errors import UsageError
 from clipsonic.files import write_whole
+from clipsonic.measure.judge import Judge, JudgeConfig
 from clipsonic.measure.metrics import confusion
 from clipsonic.measure.naming import confusion_table, naming_figures, naming_tables
 from clipsonic.seeding import seed_for
-from clipsonic.soundstage.judge import Judge, JudgeConfig
 from clipsonic.soundstage.takes import NAMES, as_float
 from clipsonic.specs import MelSpec
 from clipsonic.train.config import Sources, TrainConfig

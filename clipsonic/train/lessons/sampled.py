@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from clipsonic.diffusion.guidance import Guidance
-from clipsonic.diffusion.sampling import initial_noise, sample
+from clipsonic.diffusion.sampling import Guidance, initial_noise, sample
 from clipsonic.models.conditioner import timed_condition
 from clipsonic.pipeline.denoising import guided_in_one_batch
 from clipsonic.seeding import torch_generator

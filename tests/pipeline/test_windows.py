@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 
 from clipsonic.diffusion.sampling import initial_noise, sample
 from clipsonic.diffusion.schedulers import make_scheduler
-from clipsonic.diffusion.windows import MAX_WINDOWS, OVERLAP, in_windows, window_starts, window_weight
+from clipsonic.pipeline.denoising import MAX_WINDOWS, OVERLAP, in_windows, window_starts, window_weight
 from clipsonic.seeding import torch_generator
 
 
@@ -52,10 +52,10 @@ def test_an_oracle_in_windows_is_sampled_back_to_the_whole_long_mel(name):
     def bind(group):
         clean = torch.stack([x0[item, :, start : start + length] for item, start in places[group]])
         if name == "flow":
-            return lambda x, timestep: (x - clean) / (timestep / 1000)[:, None, None]
+            return lambda x, timestep, *_: (x - clean) / (timestep / 1000)[:, None, None]
         alphas = make_scheduler(name).alphas_cumprod
 
-        def velocity(x, timestep):
+        def velocity(x, timestep, *_):
             alpha = alphas[timestep.long()].sqrt()[:, None, None]
             sigma = (1 - alphas[timestep.long()]).sqrt()[:, None, None]
             return alpha * (x - alpha * clean) / sigma - sigma * clean
@@ -73,7 +73,7 @@ def test_the_network_gets_at_most_max_windows_each_with_its_own_columns():
     x = torch.arange(200.0).expand(2, 3, 200).clone()
 
     def bind(group):
-        def network(windows, timestep):
+        def network(windows, timestep, t):
             sizes.append(len(windows))
             assert len(timestep) == len(windows)
             assert torch.equal(windows.diff(dim=2), torch.ones(len(windows), 3, 15))
@@ -81,7 +81,7 @@ def test_the_network_gets_at_most_max_windows_each_with_its_own_columns():
 
         return network
 
-    said = in_windows(bind, 2, starts, 16, 200)(x, torch.tensor([1.0, 1.0]))
+    said = in_windows(bind, 2, starts, 16, 200)(x, torch.tensor([1.0, 1.0]), 0.001)
     torch.testing.assert_close(said, x, atol=1e-4, rtol=0)  # values up to 200: a mean of equal ones is that one
     assert sum(sizes) == 2 * len(starts)
     assert max(sizes) == MAX_WINDOWS

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from clipsonic.errors import CheckpointError, SpecError
+from clipsonic.measure.judge import Judge, JudgeConfig, load_judge
 from clipsonic.measure.metrics import wilson_interval
 from clipsonic.seeding import numpy_rng
-from clipsonic.soundstage.judge import Judge, JudgeConfig, load_judge
 from clipsonic.soundstage.kinds import KINDS
 from clipsonic.soundstage.scene import Scene, draw_scene, sounds_enough
 from clipsonic.specs import MelSpec
