@@ -233,6 +233,6 @@ def _through_vocoder(waves: np.ndarray, pipeline: Any, batch_size: int = 32) -> 
     with tqdm(total=len(waves), desc="vocoder", unit="sound", file=sys.stderr, mininterval=0.5) as bar:
         for start in range(0, len(waves), batch_size):
             wave = torch.from_numpy(waves[start : start + batch_size])
-            parts.append(vocode(pipeline.vocoder, log_mel(wave), wave.device).numpy())
+            parts.append(vocode(pipeline.vocoder, log_mel(wave), pipeline.device).numpy())
             bar.update(len(wave))
     return np.concatenate(parts)

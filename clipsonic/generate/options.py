@@ -9,7 +9,7 @@ import argparse
 from typing import Any
 
 from clipsonic.generate.checks import MIXES, PROMPTS, SOUND_SUFFIXES, VIDEO_SUFFIXES, check_options
-from clipsonic.options import add_few_steps, command_parser
+from clipsonic.options import add_device, add_few_steps, command_parser
 from clipsonic.prior.closer_names import CHOICES
 
 __all__ = ["PROMPTS", "build_parser", "check_options", "off_or_number"]
@@ -67,7 +67,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         help="length of the sound, at most an hour (default: the model's segment; of a video all that is left)",
     )
     add("--spectrogram", metavar="FILE.png", help="also draw the mel spectrogram")
-    add("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    add_device(parser)
     _add_several(parser)
     _add_level(parser)
     _add_video(parser)

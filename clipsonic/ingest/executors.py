@@ -20,6 +20,7 @@ from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
 from clipsonic.ingest.segments import Job, ReadSettings
 from clipsonic.ingest.unit import UnitBuilder
+from clipsonic.options import device_of
 
 _EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each
 _SMALL_CLIP = 20_000_000  # weights
@@ -28,13 +29,15 @@ _loaded: dict[str, Embedder] = {}
 
 @dataclass(frozen=True)
 class UnitTask:
-    """What building a unit takes besides the unit: where to, how files are cut, the limits of a decoding process."""
+    """What building a unit takes besides the unit: where to, how files are cut, the limits of a decoding process, and
+    where the CLIP computes in a process that loads it."""
 
     destination: Destination
     settings: ReadSettings
     shard_records: int
     timeout_s: float
     memory_mb: int
+    device: str = "auto"
 
 
 Tick = Callable[[int], Any]
@@ -103,17 +106,15 @@ def build_unit(
     return result
 
 
-def embedder_of(clip: Any) -> Embedder:
+def embedder_of(clip: Any, device: str = "auto") -> Embedder:
     """The CLIP of a task, loaded once in each process; `clip` is a name, or an embedder."""
     if not isinstance(clip, str):
         embedder: Embedder = clip
         return embedder
     if clip not in _loaded:
-        import torch
-
         from clipsonic.clip.open_clip import load_clip
 
-        _loaded[clip] = load_clip(clip, device="cuda" if torch.cuda.is_available() else "cpu")
+        _loaded[clip] = load_clip(clip, device_of(device))
     return _loaded[clip]
 
 

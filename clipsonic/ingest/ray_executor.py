@@ -106,7 +106,7 @@ class RayExecutor:
 
 def _build_here(unit: Unit, task: UnitTask, clip: Any) -> dict[str, Any]:
     """One unit, in a process of Ray's; `clip` is a name, or an embedder."""
-    embedder = embedder_of(clip)
+    embedder = embedder_of(clip, task.device)
     pool = WorkerPool(1, timeout_s=task.timeout_s, memory_mb=task.memory_mb)
     with (
         pool,

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from clipsonic.options import device_of
 from clipsonic.train.engine.clock import Clock
 from clipsonic.train.engine.config import EngineConfig
 from clipsonic.train.engine.module import LessonModule
@@ -49,7 +50,7 @@ def _dry_run(config: EngineConfig, make: Maker) -> dict[str, Any]:
     check_launched(config.run)
     course = make(None)
     batch = next(iter(course.stream))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of(config.run.device)
     rounded = device.type == "cuda" and config.run.precision != "float32"
     module = LessonModule(config, course.lesson, Clock(config.run)).to(device)
     module.average.place(device, None)

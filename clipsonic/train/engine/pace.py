@@ -11,6 +11,7 @@ import time
 
 import torch
 
+from clipsonic.options import device_of
 from clipsonic.train.engine.clock import Clock
 from clipsonic.train.engine.config import EngineConfig
 
@@ -53,7 +54,7 @@ class Pace:
 
 def make_pace(config: EngineConfig, clock: Clock, flops_per_item: float) -> Pace:
     """Pace of a run on the devices of this config."""
-    rounded = torch.cuda.is_available() and config.run.precision != "float32"
+    rounded = device_of(config.run.device).type == "cuda" and config.run.precision != "float32"
     dtype = torch.bfloat16 if rounded else torch.float32
     return Pace(clock, flops_per_item, config.run.devices * config.run.nodes, dtype)
 
