@@ -82,6 +82,10 @@ class LessonModule(lightning.LightningModule):
         """AdamW; its rate is set before every step."""
         return make_optimizer(*self.lesson.weights(), self.config.optim)
 
+    def setup(self, stage: str) -> None:
+        """The lesson makes what it begins with."""
+        self.lesson.begin(self.trainer.strategy.root_device)
+
     def on_fit_start(self) -> None:
         """Averaged weights live where the network lives, in the same shards."""
         self.average.place(self.device, _sharded(self.trainer))
