@@ -26,7 +26,7 @@ from clipsonic.clip.pair_embeds import INDEX_NAME, STATE_FOLDER, embed_tar, is_e
 from clipsonic.clip.pairs import find_tars
 from clipsonic.errors import CorpusError, UsageError
 from clipsonic.files import TEMPORARY_SUFFIX, write_json
-from clipsonic.ingest.executors import embedder_of, num_cores, one_thread_if_small
+from clipsonic.ingest.executors import embedder_of, embedding_with, num_cores
 from clipsonic.ingest.run import load_embedder
 from clipsonic.locks import held
 from clipsonic.workers import in_workers
@@ -127,7 +127,7 @@ def _embed(numbered: _Tar, folder: Path, device: str, clip: Any) -> None:
     """One tar, wherever this is called; `clip` is a name, or an embedder."""
     (number, tar), embedder = numbered, embedder_of(clip, device)
     assert isinstance(embedder, ClipEmbedder)
-    with one_thread_if_small(embedder):
+    with embedding_with(embedder):
         pairs = embed_tar(tar, embedder)
     pairs.write(folder, number)
     write_json(_state(folder, number), {"rows": len(pairs.kinds), "unusable": pairs.unusable})

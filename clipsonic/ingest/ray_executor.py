@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest.ahead import working_ahead
 from clipsonic.ingest.batches import Embedder
-from clipsonic.ingest.executors import Tick, UnitTask, build_unit, embedder_of, one_thread_if_small
+from clipsonic.ingest.executors import Tick, UnitTask, build_unit, embedder_of, embedding_with
 from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.pool import WorkerPool
 
@@ -110,7 +110,7 @@ def _build_here(unit: Unit, task: UnitTask, clip: Any) -> dict[str, Any]:
     pool = WorkerPool(1, timeout_s=task.timeout_s, memory_mb=task.memory_mb)
     with (
         pool,
-        one_thread_if_small(embedder),
+        embedding_with(embedder),
         working_ahead(pool.run(unit.jobs, task.settings), _EVENTS_AHEAD) as events,
     ):
         return build_unit(unit, events, task, embedder, lambda _: None)

@@ -165,7 +165,7 @@ class LessonModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the averaged weights back; position and time are read before the run begins."""
         state = checkpoint[STATE_KEY]
-        self.average.load_state_dict(state["ema"], self.config.ema.decay)
+        self.average.load_state_dict(state["ema"], self.config.ema.decay, checkpoint["state_dict"])
         if self.lesson.adversary is not None and "adversary" in state:
             self.lesson.adversary.load_state_dict(state["adversary"])
 
