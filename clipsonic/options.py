@@ -1,10 +1,16 @@
-"""The parser that every command begins with: its manners are one for all (no abbreviations, the example as written)."""
+"""What commands share: the parser they begin with, its manners one for all (no abbreviations), and the device."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
+from typing import TYPE_CHECKING
 
 from clipsonic.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
 
 FEW_STEPS = 4
 """Calls of the network that `--few-steps` means without a number, and the most it may name."""
@@ -19,6 +25,33 @@ def command_parser(prog: str, description: str, example: str) -> argparse.Argume
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`, the same for every command that computes."""
+    parser.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda|cuda:N", help="where to compute (default: a GPU if any)"
+    )
+
+
+def device_of(word: str = "auto") -> torch.device:
+    """The device that `--device` names; `auto` and `cuda` are the GPU of this process's rank on its machine.
+
+    Raises:
+        UsageError: no such word, or a GPU that torch does not see here.
+    """
+    import torch
+
+    named = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", word)
+    if named is None:
+        raise UsageError(f"--device {word} is unknown: give auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if word == "cpu" or (word == "auto" and not count):
+        return torch.device("cpu")
+    number = int(os.environ.get("LOCAL_RANK", 0)) % max(count, 1) if named[1] is None else int(named[1])
+    if number >= count:
+        raise UsageError(f"--device {word} is not here, torch sees {count} GPUs: give cpu or auto")
+    return torch.device("cuda", number)
 
 
 def add_few_steps(parser: argparse.ArgumentParser) -> None:

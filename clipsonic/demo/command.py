@@ -18,6 +18,7 @@ from clipsonic.demo.folder import DemoFolder
 from clipsonic.demo.limits import Limits
 from clipsonic.demo.options import build_parser, check_options, limits_of
 from clipsonic.errors import UsageError
+from clipsonic.options import device_of
 
 __all__ = ["build_parser", "run"]
 
@@ -87,17 +88,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _load(model: str, device: str) -> Any:
     """The pipeline on its device, with all that any prompt needs."""
-    import torch
-
     from clipsonic.pipeline import ClipSonicPipeline
 
-    pipeline = ClipSonicPipeline.from_pretrained(model)
-    name = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        pipeline.to(name)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {name} cannot be used here ({reason}): give cpu or auto") from None
+    where = device_of(device)
+    pipeline = ClipSonicPipeline.from_pretrained(model).to(where)
     pipeline.load_parts("text")
     return pipeline
 

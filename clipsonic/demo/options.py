@@ -11,7 +11,7 @@ import importlib.util
 from clipsonic.demo.limits import Limits
 from clipsonic.demo.origins import Origins
 from clipsonic.errors import UsageError
-from clipsonic.options import command_parser
+from clipsonic.options import add_device, command_parser
 
 NEEDED = ("gradio", "fastapi", "uvicorn", "multipart", "pydantic")
 EXAMPLE = """\
@@ -38,7 +38,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add("--max-duration-s", type=float, metavar="D", help="longest sound (default: the model's segment)")
     add("--max-upload-mb", type=int, default=64, metavar="MB", help="largest upload (default: 64)")
     add("--max-waiting", type=int, default=8, metavar="N", help="requests at a time; more are refused (default: 8)")
-    add("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    add_device(parser)
     return parser
 
 

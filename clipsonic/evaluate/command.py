@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
-from clipsonic.options import add_few_steps, check_few_steps, command_parser
+from clipsonic.options import add_device, add_few_steps, check_few_steps, command_parser, device_of
 from clipsonic.prior.closer_names import CLOSERS
 
 _EXAMPLE = """example:
@@ -40,6 +40,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add_few_steps(parser)
     parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale (default: the model's)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything drawn (default: 0)")
+    add_device(parser)
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="sounds per call (default: 32)")
     parser.add_argument(
         "--prompts", default=",".join(_PROMPTS), metavar="LIST", help="of image,video,text (default: all)"
@@ -93,7 +94,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from clipsonic.prior.adapter import TextPrior
 
     cells = cells_of(args.sweep, getattr(args, "few_steps", None)) if args.sweep is not None else []
-    priors = {str(folder): TextPrior.from_folder(folder) for folder in args.prior}
+    device = device_of(args.device)
+    priors = {str(folder): TextPrior.from_folder(folder, device) for folder in args.prior}
     options = Options(
         corpus=args.corpus,
         videos=args.videos,
@@ -107,7 +109,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         model_name=args.model,
         command=command_line(args),
     )
-    pipeline = ClipSonicPipeline.from_pretrained(args.model)
+    pipeline = ClipSonicPipeline.from_pretrained(args.model).to(device)
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]  # each row has a bar of its own
     if args.sweep is not None:  # its cells turn few steps on and off
         return sweep(pipeline, options, cells, args.out)

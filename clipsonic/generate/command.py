@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clipsonic.errors import UsageError
 from clipsonic.generate.options import build_parser, check_options, is_video_file, level_of, numbered
+from clipsonic.options import device_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,20 +54,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def load_pipeline(args: argparse.Namespace) -> ClipSonicPipeline:
     """The pipeline on its device, with the prior and the vocoder that were asked for."""
-    import torch
-
     from clipsonic.pipeline.pipeline import ClipSonicPipeline
 
-    name = args.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    pipeline = ClipSonicPipeline.from_pretrained(args.model)
-    try:
-        pipeline.to(name)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise UsageError(
-            f"--device {name} cannot be used here ({str(error).splitlines()[0]}): give cpu or auto"
-        ) from None
+    device = device_of(args.device)
+    pipeline = ClipSonicPipeline.from_pretrained(args.model).to(device)
     pipeline.set_progress_bar_config(desc="denoise", file=sys.stderr, mininterval=0.5)  # type: ignore[no-untyped-call]
     if args.prior is not None:
         pipeline.set_prior(args.prior)

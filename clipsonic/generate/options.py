@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsonic.errors import UsageError
-from clipsonic.options import add_few_steps, check_few_steps, command_parser
+from clipsonic.options import add_device, add_few_steps, check_few_steps, command_parser
 from clipsonic.prior.closer_names import CHOICES, unknown
 from clipsonic.text import check_text
 
@@ -76,7 +76,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         help="length of the sound, at most an hour (default: the model's segment; of a video all that is left)",
     )
     add("--spectrogram", metavar="FILE.png", help="also draw the mel spectrogram")
-    add("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute (default: auto)")
+    add_device(parser)
     _add_several(parser)
     _add_level(parser)
     _add_video(parser)

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipsonic.options import command_parser
+from clipsonic.options import add_device, command_parser
 
 if TYPE_CHECKING:
     from clipsonic.ingest.lists import Entry
@@ -101,6 +101,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     work.add_argument(
         "--ray-address", metavar="ADDRESS", help="of a running Ray cluster, or auto (default: one is started here)"
     )
+    add_device(parser)
     return parser
 
 
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(str(error)) from None
     remarks = Remarks()
     entries = _listed(args, remarks)
-    clip, options = chosen.pop("clip"), IngestOptions(spec=spec, **chosen)
+    clip, options = chosen.pop("clip"), IngestOptions(spec=spec, device=args.device, **chosen)
     result = ingest(args.sources, args.out, options, clip=clip, entries=entries, remarks=remarks)
 
     listed, refused, reasons = result.listed, result.num_refused, result.reasons

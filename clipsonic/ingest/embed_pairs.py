@@ -26,7 +26,7 @@ from clipsonic.clip.pair_embeds import INDEX_NAME, STATE_FOLDER, embed_tar, is_e
 from clipsonic.clip.pairs import find_tars
 from clipsonic.errors import CorpusError, UsageError
 from clipsonic.files import TEMPORARY_SUFFIX, write_json
-from clipsonic.ingest.executors import embedder_of, num_cores, one_thread_if_small
+from clipsonic.ingest.executors import embedder_of, embedding_with, num_cores
 from clipsonic.ingest.run import load_embedder
 from clipsonic.locks import held
 from clipsonic.workers import in_workers
@@ -43,6 +43,7 @@ def embed_pairs(
     workers: int | None = None,
     executor: str = "local",
     ray_address: str | None = None,
+    device: str = "auto",
 ) -> dict[str, Any]:
     """Embed all pairs of the sources into `out`, or go on with it; returns the index.
 
@@ -51,6 +52,7 @@ def embed_pairs(
         clip: name of the CLIP, see `clipsonic.clip.open_clip.load_clip`.
         workers: processes of this machine; None = one per core, 1 = this one alone.
         executor: `local`, or `ray` for a cluster at `ray_address`, see `ray_executor`.
+        device: where each process computes, as `clipsonic.options.device_of` takes it.
 
     Raises:
         UsageError: a missing source, or `out` holds something else.
@@ -61,7 +63,7 @@ def embed_pairs(
     folder, tars = Path(out).absolute(), [tar.absolute() for tar in find_tars(sources)]
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers} is too small: give 1 or more")
-    embedder = load_embedder(clip, "embed-pairs")
+    embedder = load_embedder(clip, "embed-pairs", device)
     assert isinstance(embedder, ClipEmbedder)
     named = [{"tar": tar.name, "bytes": tar.stat().st_size} for tar in tars]
     plan = {"fingerprint": embedder.fingerprint, "clip": clip, "width": embedder.width, "tars": named}
@@ -81,7 +83,7 @@ def embed_pairs(
             file=sys.stderr,
             mininterval=0.5,
         ) as bar:
-            for _ in _embedded(todo, folder, clip, embedder, processes, executor, ray_address):
+            for _ in _embedded(todo, folder, clip, embedder, processes, executor, ray_address, device):
                 bar.update()
         return _concluded(folder, plan)
 
@@ -108,23 +110,26 @@ def _embedded(
     processes: int,
     executor: str,
     address: str | None,
+    device: str,
 ) -> Iterator[Any]:
     if executor == "ray":
         from clipsonic.ingest.ray_executor import RayExecutor
 
         with RayExecutor(clip, address) as ray:
-            yield from ray.each(_embed, todo, str(folder))
+            yield from ray.each(_embed, todo, str(folder), device)
     else:
         yield from in_workers(
-            partial(_embed, folder=str(folder), clip=embedder if processes == 1 else clip), todo, processes
+            partial(_embed, folder=str(folder), device=device, clip=embedder if processes == 1 else clip),
+            todo,
+            processes,
         )
 
 
-def _embed(numbered: _Tar, folder: str, clip: Any) -> None:
+def _embed(numbered: _Tar, folder: str, device: str, clip: Any) -> None:
     """One tar, wherever this is called; `clip` is a name, or an embedder."""
-    (number, tar), embedder = numbered, embedder_of(clip)
+    (number, tar), embedder = numbered, embedder_of(clip, device)
     assert isinstance(embedder, ClipEmbedder)
-    with one_thread_if_small(embedder):
+    with embedding_with(embedder):
         pairs = embed_tar(Path(tar), embedder)
     pairs.write(Path(folder), number)
     write_json(_state(Path(folder), number), {"rows": len(pairs.kinds), "unusable": pairs.unusable})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from clipsonic.options import command_parser
+from clipsonic.options import add_device, command_parser
 
 _EPILOG = """example:
   clipsonic embed-pairs world/train --clip my-clip --out world-embeds
@@ -38,6 +38,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--ray-address", metavar="ADDRESS", help="of a running Ray cluster, or auto (default: one is started here)"
     )
+    add_device(parser)
     return parser
 
 
@@ -46,8 +47,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from clipsonic.ingest.embed_pairs import embed_pairs
 
     index = embed_pairs(
-        args.pairs, args.out, args.clip, workers=args.workers, executor=args.executor, ray_address=args.ray_address
-    )
+        args.pairs, args.out, args.clip, workers=args.workers, executor=args.executor, ray_address=args.ray_address,
+        device=args.device,
+    )  # fmt: skip
     left_out = f"; {index['unusable']} samples could not be used" if index["unusable"] else ""
     return {
         "message": f"{index['rows']} pairs of {len(index['tars'])} tars are in {args.out}, in the space of {args.clip} "

@@ -262,7 +262,8 @@ def conclude(
         raise ClipsonicError(
             f"none of the {listed} listed files could be ingested ({words}): see {destination.name}/{REFUSED_NAME}"
         )
-    index = CorpusIndex(spec, embedder.fingerprint, clip, embedder.width, shards)
+    products = next((result["products"] for result in plan.results() if "products" in result), None)
+    index = CorpusIndex(spec, embedder.fingerprint, clip, embedder.width, shards, products)
     index.save(out)
     destination.publish(INDEX_NAME, keep=True)
     return IngestResult(

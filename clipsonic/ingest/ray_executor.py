@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest.batches import Embedder
 from clipsonic.ingest.border import WorkerPool
-from clipsonic.ingest.executors import Tick, UnitTask, build_unit, embedder_of, one_thread_if_small, working_ahead
+from clipsonic.ingest.executors import Tick, UnitTask, build_unit, embedder_of, embedding_with, working_ahead
 from clipsonic.ingest.plan import Unit
 
 _EVENTS_AHEAD = 16
@@ -105,11 +105,11 @@ class RayExecutor:
 
 def _build_here(unit: Unit, task: UnitTask, clip: Any) -> dict[str, Any]:
     """One unit, in a process of Ray's; `clip` is a name, or an embedder."""
-    embedder = embedder_of(clip)
+    embedder = embedder_of(clip, task.device)
     pool = WorkerPool(1, timeout_s=task.timeout_s, memory_mb=task.memory_mb)
     with (
         pool,
-        one_thread_if_small(embedder),
+        embedding_with(embedder),
         working_ahead(pool.run(unit.jobs, task.settings), _EVENTS_AHEAD) as events,
     ):
         return build_unit(unit, events, task, embedder, lambda _: None)

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from clipsonic.errors import CorpusError, UsageError
 from clipsonic.files import TEMPORARY_SUFFIX, write_json
 from clipsonic.ingest.batches import Embedder, PictureBatches
+from clipsonic.ingest.executors import embedding_with, products_of
 from clipsonic.locks import held
 from clipsonic.shards.merge import LISTS
 from clipsonic.shards.record import encode_facts, encode_npy, pictures_of
@@ -52,7 +53,7 @@ def reembed(corpus: str | Path, out: str | Path, embedder: Embedder, clip: str, 
     index = CorpusIndex.load(source)
     if (target / INDEX_NAME).exists() or target.is_file():
         raise UsageError(f"--out {target} holds a corpus already: give a new folder")
-    with held(target / FOLDER / "lock", f"--out {target}"):
+    with held(target / FOLDER / "lock", f"--out {target}"), embedding_with(embedder):
         return _reembed(source, target, index, embedder, clip, thumbnails)
 
 
@@ -70,7 +71,7 @@ def _reembed(source: Path, target: Path, index: CorpusIndex, embedder: Embedder,
     for name in LISTS:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-    CorpusIndex(index.spec, embedder.fingerprint, clip, embedder.width, shards).save(target)
+    CorpusIndex(index.spec, embedder.fingerprint, clip, embedder.width, shards, products_of(embedder)).save(target)
     shutil.rmtree(target / FOLDER)
     return embedded
 

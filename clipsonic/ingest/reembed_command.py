@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from clipsonic.options import command_parser
+from clipsonic.options import add_device, command_parser
 
 _EPILOG = """example:
   clipsonic ingest VIDEOS --out corpus --keep-frames 256
@@ -24,6 +24,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--thumbnails", action="store_true", help="use the thumbnails: one picture for each record, that of its middle"
     )
+    add_device(parser)
     return parser
 
 
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from clipsonic.shards.writer import CorpusIndex
 
     CorpusIndex.load(args.corpus)  # before a large CLIP is
-    embedder = load_embedder(args.clip, "reembed")
+    embedder = load_embedder(args.clip, "reembed", args.device)
     num_pictures = reembed(args.corpus, args.out, embedder, args.clip, thumbnails=args.thumbnails)
     index = CorpusIndex.load(args.out)
     return {

@@ -36,6 +36,7 @@ from clipsonic.ingest.lists import Entry, jobs_of_list
 from clipsonic.ingest.plan import MISSING_NAME, IngestResult, Plan, Unit, conclude, write_lines
 from clipsonic.ingest.segments import Fit, ReadSettings
 from clipsonic.ingest.sources import Remarks, list_jobs
+from clipsonic.options import device_of
 from clipsonic.specs import CorpusSpec
 
 EXECUTORS = ("local", "ray")
@@ -59,6 +60,7 @@ class IngestOptions:
         max_copy_gb: largest file, of an archive or behind an address, that it copies to read it.
         executor: `local`, or `ray` for a cluster.
         ray_address: of a running cluster, `auto` for the one this machine belongs to, None to start one here.
+        device: where the CLIP computes, as `clipsonic.options.device_of` takes it.
 
     Raises:
         UsageError: a value that cannot be.
@@ -78,6 +80,7 @@ class IngestOptions:
     max_copy_gb: float = 16.0
     executor: str = "local"
     ray_address: str | None = None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -140,7 +143,7 @@ def ingest(
     jobs, missing = (list_jobs(sources, remarks), None) if entries is None else jobs_of_list(sources, entries, remarks)
     with destination_of(out) as destination, ExitStack() as until_the_end:
         with _executor(options, len(jobs), clip if embedder is None else None) as executor:
-            embedder = embedder or load_embedder(clip, "ingest")
+            embedder = embedder or load_embedder(clip, "ingest", options.device)
             fixed = {**options.fixed(), "fingerprint": embedder.fingerprint}
             until_the_end.enter_context(destination.held())
             plan = Plan(destination, jobs, fixed, options.shard_files, remarks.unlisted)
@@ -153,16 +156,12 @@ def ingest(
     return dataclasses.replace(result, folder=out, num_missing=len(missing or ()), num_changed=num_changed)
 
 
-def load_embedder(name: str, command: str) -> Embedder:
-    """A CLIP on the GPU if there is one; what it does not know is said once, in the name of `command`."""
-    import torch
-
+def load_embedder(name: str, command: str, device: str) -> Embedder:
+    """A CLIP on its device; what it does not know is said once, in the name of `command`."""
+    where = device_of(device)
     from clipsonic.clip.open_clip import load_clip
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32: 10 bits of mantissa, several times faster
-    embedder = load_clip(name, device=device)
+    embedder = load_clip(name, where)
     if notice := getattr(embedder, "notice", None):
         print(f"clipsonic {command}: {notice}", file=sys.stderr)
     return embedder
@@ -193,7 +192,7 @@ def _build(plan: Plan, executor: Executor, embedder: Embedder, options: IngestOp
         frame_tolerance_s=options.frame_tolerance_s,
         max_copy_gb=options.max_copy_gb,
     )
-    task = UnitTask(destination, settings, options.shard_records, options.timeout_s, options.memory_mb)
+    task = UnitTask(destination, settings, options.shard_records, options.timeout_s, options.memory_mb, options.device)
     counts = Counter[str]()
     with tqdm(
         total=num_jobs, initial=num_jobs - num_todo, desc="ingest", unit="file", file=sys.stderr, mininterval=0.5

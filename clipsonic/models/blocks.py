@@ -39,8 +39,8 @@ class Block(nn.Module):
         self.offsets = nn.Parameter(torch.zeros(6, width))
 
     def forward(self, h_BLD: Tensor, modulation_B6D: Tensor, rotation: Rotation, mask_B11L: Tensor | None) -> Tensor:
-        """h (B, L, D) to the same shape; `modulation_B6D` is shared by all blocks."""
-        modulation = (modulation_B6D + self.offsets)[:, :, None]
+        """h (B, L, D) to the same shape and type; `modulation_B6D` is shared by all blocks."""
+        modulation = (modulation_B6D + self.offsets).to(h_BLD.dtype)[:, :, None]
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation.unbind(dim=1)
         h_BLD = h_BLD + gate_a * self._attend(modulated(h_BLD, shift_a, scale_a), rotation, mask_B11L)
         hidden = functional.gelu(self.mlp_in(modulated(h_BLD, shift_m, scale_m)), approximate="tanh")

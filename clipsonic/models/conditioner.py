@@ -28,6 +28,7 @@ class Condition:
         tokens: (B, S, E) unit vectors of one CLIP space, float32.
         times_s: (B, S) float32, seconds from the start of the segment, or GLOBAL_TIME_S for the whole of it.
         mask: (B, S) bool, True where a token counts.
+        is_full: whether it is known, without asking the device, that all of them count.
 
     Raises:
         SpecError: the three shapes do not agree.
@@ -36,6 +37,7 @@ class Condition:
     tokens: Tensor
     times_s: Tensor
     mask: Tensor
+    is_full: bool = False
 
     def __post_init__(self) -> None:
         expected = self.tokens.shape[:2]
@@ -52,7 +54,7 @@ class Condition:
 
     def __getitem__(self, index: slice | Tensor) -> Condition:
         """Some items of the batch: a slice, or indices or a bool mask as a tensor."""
-        return Condition(self.tokens[index], self.times_s[index], self.mask[index])
+        return Condition(self.tokens[index], self.times_s[index], self.mask[index], self.is_full)
 
     def null_like(self) -> Condition:
         """The unconditional condition of the same shape: everything masked."""
@@ -68,11 +70,14 @@ class Condition:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Condition:
         """On another device; `dtype` is for the tokens only (times in bfloat16 would be off by 30 ms at 8 s)."""
-        return Condition(self.tokens.to(device, dtype), self.times_s.to(device), self.mask.to(device))
+        return Condition(self.tokens.to(device, dtype), self.times_s.to(device), self.mask.to(device), self.is_full)
 
     def repeat(self, count: int) -> Condition:
         """Each item `count` times in a row: item 0, item 0, ..., item 1, item 1, ..."""
-        return Condition(*(part.repeat_interleave(count, dim=0) for part in (self.tokens, self.times_s, self.mask)))
+        tokens, times_s, mask = (
+            part.repeat_interleave(count, dim=0) for part in (self.tokens, self.times_s, self.mask)
+        )
+        return Condition(tokens, times_s, mask, self.is_full)
 
     def pad_to(self, num_tokens: int) -> Condition:
         """Masked tokens appended up to S = `num_tokens`.
@@ -89,6 +94,7 @@ class Condition:
             functional.pad(self.tokens, (0, 0, 0, missing)),
             functional.pad(self.times_s, (0, missing), value=GLOBAL_TIME_S),
             functional.pad(self.mask, (0, missing), value=False),
+            self.is_full and not missing,
         )
 
     @staticmethod
@@ -100,6 +106,7 @@ class Condition:
             torch.cat([condition.tokens for condition in padded]),
             torch.cat([condition.times_s for condition in padded]),
             torch.cat([condition.mask for condition in padded]),
+            all(condition.is_full for condition in padded),
         )
 
 
@@ -110,23 +117,26 @@ def global_condition(embeds_BE: Tensor) -> Condition:
         embeds_BE[:, None].float(),
         torch.full((batch, 1), GLOBAL_TIME_S, device=device),
         torch.ones(batch, 1, dtype=torch.bool, device=device),
+        is_full=True,
     )
 
 
 def timed_condition(embeds_BSE: Tensor, times_s_BS: Tensor, mask_BS: Tensor | None = None) -> Condition:
     """Frames at their times; without a mask all of them count."""
+    is_full = mask_BS is None
     if mask_BS is None:
         mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool, device=embeds_BSE.device)
-    return Condition(embeds_BSE.float(), times_s_BS.float(), mask_BS)
+    return Condition(embeds_BSE.float(), times_s_BS.float(), mask_BS, is_full)
 
 
 def pooled_condition(embeds_BSE: Tensor, mask_BS: Tensor | None = None) -> Condition:
     """Frames averaged into one global unit vector per item; an item without a counting frame is masked."""
+    is_full = mask_BS is None
     if mask_BS is None:
         mask_BS = torch.ones(embeds_BSE.shape[:2], dtype=torch.bool, device=embeds_BSE.device)
     total_BE = embeds_BSE.float().masked_fill(~mask_BS[..., None], 0.0).sum(dim=1)
     pooled = global_condition(functional.normalize(total_BE, dim=-1))
-    return Condition(pooled.tokens, pooled.times_s, mask_BS.any(dim=1, keepdim=True))
+    return Condition(pooled.tokens, pooled.times_s, mask_BS.any(dim=1, keepdim=True), is_full)
 
 
 class ConditionEncoder(nn.Module):

@@ -125,7 +125,8 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         count = x_BMF.shape[2] // self.patch
         modulation_B6D = self.modulation(drive_BD).view(len(drive_BD), 6, -1)
         rotation = self._rotation(condition, count)
-        mask_B11L = functional.pad(mask_BS, (0, count), value=True)[:, None, None]
+        # flash attention takes no mask
+        mask_B11L = None if condition.is_full else functional.pad(mask_BS, (0, count), value=True)[:, None, None]
         shift_B1D, scale_B1D = self.modulation_out(drive_BD)[:, None].chunk(2, dim=-1)
 
         def transform(patches_BPD: Tensor) -> Tensor:
@@ -149,7 +150,7 @@ class DiT1D(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         spectrum_BM: Tensor = self.spectrum(torch.cat([pooled_tokens(tokens_BSD, mask_BS), time_B1], dim=1))
         return spectrum_BM
 
-    def _run(self, block: nn.Module, *args: Tensor | Rotation) -> Tensor:
+    def _run(self, block: nn.Module, *args: Tensor | Rotation | None) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
             checkpoint: Callable[..., Tensor] = self._gradient_checkpointing_func  # type: ignore[assignment]
             return checkpoint(block, *args)

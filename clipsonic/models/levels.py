@@ -184,8 +184,9 @@ class FineBlock(nn.Module):
         self.offsets = nn.Parameter(offsets)
 
     def forward(self, h_BQC: Tensor, modulation_B3C: Tensor) -> Tensor:
-        """h (B, Q, C) to the same shape; `modulation_B3C` is shared by all blocks."""
-        shift_B1C, scale_B1C, gate_B1C = (modulation_B3C + self.offsets)[:, :, None].unbind(dim=1)
+        """h (B, Q, C) to the same shape and type; `modulation_B3C` is shared by all blocks."""
+        modulation = (modulation_B3C + self.offsets).to(h_BQC.dtype)[:, :, None]
+        shift_B1C, scale_B1C, gate_B1C = modulation.unbind(dim=1)
         near_BQC = self.near(h_BQC.transpose(1, 2)).transpose(1, 2)
         hidden = functional.gelu(self.mlp_in(modulated(near_BQC, shift_B1C, scale_B1C)), approximate="tanh")
         out_BQC: Tensor = h_BQC + gate_B1C * self.mlp_out(hidden)

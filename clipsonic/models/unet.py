@@ -101,7 +101,7 @@ class MelUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
             x_BMF[:, None].to(tokens_BSD.dtype),
             timestep_B,
             encoder_hidden_states=tokens_BSD,
-            encoder_attention_mask=mask_BS,
+            encoder_attention_mask=None if condition.is_full else mask_BS,
             class_labels=pooled_tokens(tokens_BSD, mask_BS),
             return_dict=False,
         )[0]

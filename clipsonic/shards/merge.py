@@ -55,7 +55,8 @@ def _merge(sources: list[Path], indexes: list[CorpusIndex], target: Path, spec: 
     for name in LISTS:
         _join([folder / name for folder in sources], target / name)
     write_facts(target, _facts_of(sources, indexes))
-    merged = CorpusIndex(spec, indexes[0].fingerprint, indexes[0].clip, indexes[0].width, shards)
+    products = next((index.products for index in indexes if index.products), None)
+    merged = CorpusIndex(spec, indexes[0].fingerprint, indexes[0].clip, indexes[0].width, shards, products)
     merged.save(target)
     return merged
 

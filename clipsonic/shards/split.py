@@ -58,7 +58,7 @@ def _write_part(source: Path, folder: Path, index: CorpusIndex, has: Callable[[s
     write_facts(folder, _copy(source, folder, has, shards))
     for lines in LISTS:
         _copy_lines(source / lines, folder / lines, has)
-    part = CorpusIndex(index.spec, index.fingerprint, index.clip, index.width, shards)
+    part = CorpusIndex(index.spec, index.fingerprint, index.clip, index.width, shards, index.products)
     part.save(folder)
     return part
 

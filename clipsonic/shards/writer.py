@@ -173,6 +173,7 @@ class CorpusIndex:
         clip: the name that CLIP was loaded by.
         width: CLIP width E.
         shards: per shard {"name", "records", "bytes", "sha256"}, in order.
+        products: `tf32` where a CLIP made some of the embeddings on a GPU with products of 10 bits of mantissa.
     """
 
     spec: CorpusSpec
@@ -180,6 +181,7 @@ class CorpusIndex:
     clip: str
     width: int
     shards: list[dict[str, Any]]
+    products: str | None = None
 
     @property
     def num_records(self) -> int:
@@ -189,6 +191,8 @@ class CorpusIndex:
     def save(self, folder: str | Path) -> None:
         """Write `index.json`, whole."""
         values = {"format": FORMAT_VERSION, **dataclasses.asdict(self)}
+        if self.products is None:
+            del values["products"]
         write_whole(Path(folder) / INDEX_NAME, json.dumps(values, indent=1, ensure_ascii=False).encode() + b"\n")
 
     @classmethod

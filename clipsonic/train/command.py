@@ -112,6 +112,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add("--init", metavar="FOLDER", help="train this on: a folder of the lesson's kind, a pipeline's hub id, or tiny")
     add("--max-steps", type=int, metavar="N", help="as --run.max_steps")
     add("--max-minutes", type=float, metavar="M", help="as --run.max_minutes; the learning rate follows the clock")
+    add("--device", metavar="auto|cpu|cuda|cuda:N", help="as --run.device: where to compute")
     add("--dry-run", action="store_true", help="print size, memory, speed here and hours of the run; write nothing")
     parser.add_class_arguments(TrainConfig, None)
     return parser
@@ -134,14 +135,15 @@ def run(args: Any) -> dict[str, Any]:
 
 
 def config_of(args: Any) -> TrainConfig:
-    """The typed config of parsed options; `--max-steps` and `--max-minutes` win over the run's own.
+    """The typed config of parsed options; `--max-steps`, `--max-minutes` and `--device` win over the run's own.
 
     Raises:
         UsageError: a number out of its range.
     """
     config = build(TrainConfig, args)
-    limits = {name: getattr(args, name) for name in ("max_steps", "max_minutes") if getattr(args, name) is not None}
-    return dataclasses.replace(config, run=dataclasses.replace(config.run, **limits))
+    names = ("max_steps", "max_minutes", "device")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, **given))
 
 
 def build(kind: type[T], values: Any) -> T:

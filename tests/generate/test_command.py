@@ -199,7 +199,7 @@ WRONG = {
     "prior unused": (["--text", "a", "--closer", "zero-shot", "--prior", "x", "--out", "a.wav"], "no effect"),
     "steps": (["--text", "a", "--steps", "0", "--out", "a.wav"], "num_inference_steps 0"),
     "spectrogram": (["--text", "a", "--spectrogram", "s.jpg", "--out", "a.wav"], "must end in .png"),
-    "device": (["--text", "a", "--device", "abacus", "--out", "a.wav"], "--device abacus cannot be used"),
+    "device": (["--text", "a", "--device", "abacus", "--out", "a.wav"], "--device abacus is unknown"),
 }
 
 

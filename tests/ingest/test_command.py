@@ -31,7 +31,7 @@ def videos(tmp_path: Path) -> Path:
 def test_the_command_ingests_and_says_what_it_did(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "load_embedder", lambda name, command: makers.DoubleEmbedder())
+    monkeypatch.setattr(run_module, "load_embedder", lambda *_: makers.DoubleEmbedder())
     out = tmp_path / "corpus"
     words = ["ingest", str(videos), "--out", str(out), "--seconds", "1", "--workers", "1", "--no-thumbnails"]
     assert main(words) == 0
@@ -98,7 +98,7 @@ def test_every_bundled_recipe_is_valid_and_the_folder_recipe_is_the_default() ->
 
 
 def test_the_command_line_wins_over_the_recipe(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "load_embedder", lambda name, command: makers.DoubleEmbedder())
+    monkeypatch.setattr(run_module, "load_embedder", lambda *_: makers.DoubleEmbedder())
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("description: short\noptions:\n  seconds: 0.5\n  thumbnails: false\n  workers: 1\n")
     words = ["ingest", str(videos), "--recipe", str(recipe), "--out"]

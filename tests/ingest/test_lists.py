@@ -102,7 +102,7 @@ def test_two_intervals_of_one_video_are_two_jobs_and_what_is_not_listed_is_none(
 def test_the_command_takes_what_is_there_and_names_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run_module, "load_embedder", lambda name, command: makers.DoubleEmbedder())
+    monkeypatch.setattr(run_module, "load_embedder", lambda *_: makers.DoubleEmbedder())
     (tmp_path / "videos").mkdir()
     makers.make_video(tmp_path / "videos" / "0abcdefghij.mp4")
     (tmp_path / "list.csv").write_text("0abcdefghij,1,dog barking,train\nKLMNOPQRSTU,0,rain,train\n")

@@ -14,6 +14,7 @@ from typing import Any
 import makers_ingest as makers
 import numpy as np
 import pytest
+import torch
 
 from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.ingest.batches import BATCH_PICTURES
@@ -21,6 +22,7 @@ from clipsonic.ingest.plan import each_outcome
 from clipsonic.ingest.run import IngestOptions, fit_of, ingest
 from clipsonic.ingest.segments import Fit
 from clipsonic.refusals import RefusalReason
+from clipsonic.shards.merge import merge
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
 from clipsonic.specs import CorpusSpec
 
@@ -51,6 +53,26 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     makers.make_video(folder / "g_short.mp4", seconds=0.3)
     makers.make_video(folder / "h.avi", codec="mpeg4", sound_codec="pcm_s16le", rate_hz=11025, seconds=1)
     return folder
+
+
+class OnGpu(makers.DoubleEmbedder):
+    """One that says it is on a GPU, and notes how products are computed while it embeds."""
+
+    device = torch.device("cuda", 0)
+
+    def embed_pictures(self, pictures: Any, batch_size: int = 64) -> np.ndarray:
+        self.precision = torch.get_float32_matmul_precision()
+        return super().embed_pictures(pictures, batch_size)
+
+
+def test_products_of_a_gpu_are_in_tf32_only_while_it_embeds_and_the_index_says_so(videos: Path, tmp_path: Path) -> None:
+    embedder, before = OnGpu(), torch.get_float32_matmul_precision()
+    made = ingest([videos / "a.mp4"], tmp_path / "gpu", OPTIONS, embedder=embedder)
+    assert (embedder.precision, torch.get_float32_matmul_precision()) == ("high", before)
+    assert made.index.products == CorpusIndex.load(tmp_path / "gpu").products == "tf32"
+    ingest([videos / "e.mkv"], tmp_path / "cpu", OPTIONS, embedder=makers.DoubleEmbedder())
+    assert "products" not in json.loads((tmp_path / "cpu" / "index.json").read_text())
+    assert merge([tmp_path / "gpu", tmp_path / "cpu"], tmp_path / "both").products == "tf32"
 
 
 @pytest.fixture(scope="module")

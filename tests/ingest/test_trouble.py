@@ -82,7 +82,7 @@ def videos(tmp_path: Path) -> Path:
 def test_an_io_error_is_said_and_the_same_command_reads_the_file_when_it_can(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run_module, "load_embedder", lambda name, command: makers.DoubleEmbedder())
+    monkeypatch.setattr(run_module, "load_embedder", lambda *_: makers.DoubleEmbedder())
     out = tmp_path / "out"
     words = ["ingest", str(videos), "--out", str(out), "--seconds", "1", "--min-seconds", "1", "--workers", "1"]
     words += ["--shard-files", "2"]
@@ -194,7 +194,7 @@ def test_whose_fault_an_error_is_and_no_path_of_this_machine_in_its_words(
 def test_a_folder_that_cannot_be_listed_is_an_outcome_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run_module, "load_embedder", lambda name, command: makers.DoubleEmbedder())
+    monkeypatch.setattr(run_module, "load_embedder", lambda *_: makers.DoubleEmbedder())
     videos = tmp_path / "videos"
     (videos / "deep").mkdir(parents=True)
     makers.make_video(videos / "a.mp4", seconds=1)

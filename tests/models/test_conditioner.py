@@ -115,6 +115,20 @@ def test_repeat_keeps_the_sounds_of_a_prompt_together():
     assert torch.equal(repeated[3:4].tokens, frames(2)[1:2].tokens)
 
 
+def test_what_is_known_to_be_full_is_full_and_masking_or_padding_ends_it():
+    full = [global_condition(torch.randn(3, 4)), timed_condition(torch.randn(3, 2, 4), torch.zeros(3, 2)),
+            pooled_condition(torch.randn(3, 2, 4))]  # fmt: skip
+    kept = [
+        change for one in full for change in (one, one[:2], one.to("cpu"), one.repeat(2), Condition.cat([one, one]))
+    ]
+    assert all(one.is_full and bool(one.mask.all()) for one in kept)
+    for one in full:
+        not_known = [one.null_like(), one.keep_where(torch.tensor([True, False, True])), one.pad_to(3)]
+        not_known.append(Condition.cat([one, one.null_like()]))
+        assert not any(other.is_full or bool(other.mask.all()) for other in not_known)
+    assert not Condition.cat(full[:2]).is_full
+
+
 def test_dropout_masks_whole_items_only():
     kept = frames().keep_where(torch.tensor([True, False, True]))
     assert kept.mask.all(dim=1).tolist() == [True, False, True]

@@ -92,6 +92,24 @@ def test_padding_a_condition_changes_nothing_but_rounding():
 
 
 @torch.no_grad()
+def test_attention_gets_no_mask_where_it_is_known_that_nothing_is_masked(monkeypatch):
+    masks, attend = [], torch.nn.functional.scaled_dot_product_attention
+
+    def noting(*args, attn_mask=None, **how):
+        masks.append(attn_mask)
+        return attend(*args, attn_mask=attn_mask, **how)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", noting)
+    network, (x, t, known) = trained(), inputs()
+    unknown = Condition(known.tokens, known.times_s, known.mask)
+    with_mask = network(x, t, unknown)
+    assert sum(mask is not None and mask.dtype == torch.bool for mask in masks) == SMALL["depth"]
+    masks.clear()
+    without = network(x, t, known)
+    assert not any(mask is not None and mask.dtype == torch.bool for mask in masks)
+    torch.testing.assert_close(without, with_mask, atol=1e-5, rtol=0)  # rounding, 1e-6 measured
+
+
 def test_batched_equals_single():
     x, t, condition = inputs()
     network = trained()

@@ -1,9 +1,13 @@
-"""Words for the command line that teach each lesson on toy data in a moment: what the battery runs over."""
+"""Words for the command line that teach each lesson on toy data in a moment: what the battery runs over.
+
+`scripts/gpu_check` takes a step of each of them too, on the device that it checks.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from makers_clip import tiny_clip
 from makers_judge import tiny_judge
 from makers_prior import tiny_prior
@@ -11,6 +15,10 @@ from makers_train import tones
 from makers_vocoder import tiny_vocoder
 
 from clipsonic.cli import main
+from clipsonic.train.command import build_parser, config_of
+from clipsonic.train.config import Sources, TrainConfig
+from clipsonic.train.engine.lesson import Course
+from clipsonic.train.run import maker
 
 SOUND = """\
 model: {dit: {patch: 4, width: 16, depth: 1, heads: 2}}
@@ -65,3 +73,20 @@ LESSONS = {
     "judge": tiny_judge,
 }
 """What makes a lesson's data in a folder and says its words."""
+
+
+def course_of(words: list[str]) -> tuple[TrainConfig, Course]:
+    """What these words of `clipsonic train` teach, at its beginning."""
+    args = build_parser("clipsonic train").parse_args(["--out", "-", *words])
+    config = config_of(args)
+    sources = Sources(tuple(args.corpus), tuple(args.pairs), tuple(args.val_pairs), args.recordings)
+    return config, maker(config, sources, args.init)(None)
+
+
+def awake(course: Course) -> None:
+    """Draw what begins at zero, behind which the rest of a network would be hidden."""
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        for weight in course.lesson.learner.parameters():
+            if not weight.any():
+                weight.normal_(std=0.1)

@@ -15,7 +15,7 @@ from clipsonic.train.engine.clock import Clock
 from clipsonic.train.engine.health import Health
 from clipsonic.train.engine.loggers import make_loggers
 from clipsonic.train.engine.losses import loss_row, summary
-from clipsonic.train.engine.pace import Pace
+from clipsonic.train.engine.pace import Pace, peak_flops
 from clipsonic.train.lessons.denoising import by_time
 from clipsonic.train.lessons.figures_of_sound import judge_gain, judge_levels
 from clipsonic.train.run import train
@@ -101,3 +101,18 @@ def test_weights_and_biases_is_asked_for_by_name_and_refused_where_missing(
     with pytest.raises(UsageError, match="pip install wandb"):
         make_loggers(RunConfig(wandb=True), tmp_path)
     make_loggers(RunConfig(), tmp_path)
+
+
+def test_the_peak_is_measured_on_random_matrices_and_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, product = list[torch.Tensor](), torch.mm
+
+    def noting(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        seen.extend([left, right])
+        return product(left, right)
+
+    monkeypatch.setattr(torch, "mm", noting)
+    state = torch.get_rng_state()
+    assert 1e7 < peak_flops(torch.device("cpu"), torch.float32) < 1e14
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(0.9 < float(matrix.std()) < 1.1 for matrix in seen)
+    assert not torch.equal(seen[0], seen[1])

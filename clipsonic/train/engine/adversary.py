@@ -127,7 +127,8 @@ class Adversary:
         self.num_steps = int(state["num_steps"])
 
     def _hear(self, sounds: Tensor) -> Heard:
-        return [judge(sounds) for judge in self.judges]
+        """Verdicts in float32, as losses are: a network's own may be rounded."""
+        return [(scores.float(), features) for scores, features in (judge(sounds) for judge in self.judges)]
 
     @contextmanager
     def _unlearning(self) -> Iterator[None]:
@@ -165,6 +166,7 @@ def logged(figures: dict[str, Tensor], count: int, like: Tensor) -> dict[str, tu
 
 
 def _relative_distance(made: Tensor, true: Tensor) -> Tensor:
+    made, true = made.float(), true.float()
     distance_B = (made - true).abs().flatten(1).mean(dim=1)
     return distance_B / true.abs().flatten(1).mean(dim=1).clamp_min(_TINY)
 

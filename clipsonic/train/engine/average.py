@@ -7,7 +7,7 @@ shards of it only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,13 +50,12 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the network has its averaged weights."""
-        self.ema.store(self._trained())
-        self.ema.copy_to(self._trained())
+        """Inside, the network has its averaged weights, and the average those of the network: they change places."""
+        self._swap()
         try:
             yield
         finally:
-            self.ema.restore(self._trained())
+            self._swap()
             if self._sharded is not None:
                 self._sharded.forget()
 
@@ -72,9 +71,13 @@ class Average:
         """What `load_state_dict` takes (all ranks must call it)."""
         return {**self.ema.state_dict(), "shadow_params": self.full()}
 
-    def load_state_dict(self, state: dict[str, Any], decay: float) -> None:
-        """Continue with a saved average, and from here on with this decay."""
-        shadow = state["shadow_params"] if self._sharded is None else self._shards(state["shadow_params"])
+    def load_state_dict(self, state: dict[str, Any], decay: float, others: Mapping[str, Tensor]) -> None:
+        """Continue with a saved average, and from here on with this decay.
+
+        Args:
+            others: whole tensors of all that FSDP wraps, by name; none is gathered for those that are not averaged.
+        """
+        shadow = state["shadow_params"] if self._sharded is None else self._shards(state["shadow_params"], others)
         self.ema.load_state_dict({**state, "shadow_params": shadow})
         self.ema.decay = decay
 
@@ -82,12 +85,20 @@ class Average:
         return [weight for weight in self._network.parameters() if weight.requires_grad]
 
     @torch.no_grad()
-    def _shards(self, whole: list[Tensor]) -> list[Tensor]:
+    def _swap(self) -> None:
+        """In place, a tensor at a time: what points at either stays right, and there is no third copy."""
+        for weight, average in zip(self._trained(), self.ema.shadow_params, strict=True):
+            mine = weight.clone()
+            weight.copy_(average)
+            average.copy_(mine)
+
+    @torch.no_grad()
+    def _shards(self, whole: list[Tensor], others: Mapping[str, Tensor]) -> list[Tensor]:
         """This rank's shards of whole tensors: the network takes them for a moment, since it knows its shards."""
         assert self._sharded is not None
         mine = [weight.detach().clone() for weight in self._trained()]
         named = {f"{self._prefix}{name}": value for name, value in zip(self.names, whole, strict=True)}
-        self._sharded.load_full({**self._sharded.full_weights(rank0_only=False), **named})
+        self._sharded.load_full({**others, **named})
         shards = [weight.detach().clone() for weight in self._trained()]
         for weight, value in zip(self._trained(), mine, strict=True):
             weight.copy_(value)

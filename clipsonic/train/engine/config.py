@@ -87,6 +87,7 @@ class RunConfig:
         log_every: steps between log entries.
         seed: of everything that is drawn.
         precision: auto is bfloat16 on GPUs that have it, float32 elsewhere.
+        device: where to compute: auto (a GPU if there is one), cpu, cuda or cuda:N.
         devices: GPUs of one machine (or processes on its CPU) to train on.
         nodes: machines.
         strategy: ddp gives each device a whole copy, fsdp a shard of weights and optimiser; auto is ddp for several.
@@ -103,6 +104,7 @@ class RunConfig:
     log_every: int = 10
     seed: int = 0
     precision: Literal["auto", "float32", "bf16"] = "auto"
+    device: str = "auto"
     devices: int = 1
     nodes: int = 1
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
@@ -115,6 +117,8 @@ class RunConfig:
             require(getattr(self, name) >= 1, f"run.{name}", getattr(self, name), "at least 1")
         for name in ("val_every", "ckpt_every", "preview_every"):
             require(getattr(self, name) >= 0, f"run.{name}", getattr(self, name), "at least 0 (0 is never)")
+        alone = self.devices == 1 or ":" not in self.device
+        require(alone, "run.device", self.device, f"cuda or auto where run.devices is {self.devices}")
         require(self.max_minutes is None or self.max_minutes > 0, "run.max_minutes", self.max_minutes, "above 0")
 
 

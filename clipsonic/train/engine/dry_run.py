@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from clipsonic.options import device_of
 from clipsonic.train.engine.clock import Clock
 from clipsonic.train.engine.config import EngineConfig
 from clipsonic.train.engine.memory import memory_of_step
@@ -50,7 +51,7 @@ def _dry_run(config: EngineConfig, make: Maker) -> dict[str, Any]:
     check_launched(config.run)
     course = make(None)
     batch = next(iter(course.stream))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_of(config.run.device)
     rounded = device.type == "cuda" and config.run.precision != "float32"
     num_devices = config.run.devices * config.run.nodes
     each = max(1, course.stream.batch_size // num_devices)

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from clipsonic.train.engine.adversary import Adversary, Game
@@ -141,6 +142,10 @@ class Lesson(nn.Module, ABC):
     def units(self) -> set[type[nn.Module]]:
         """Kinds of modules whose weights are gathered together under FSDP."""
         return {type(self.learner)}
+
+    def begin(self, device: torch.device) -> None:
+        """What takes long to make and is made where the lesson will learn: called in every process once these know of
+        each other, before a session's first step, while the lesson is still whole and on the CPU."""
 
     def after_step(self) -> None:
         """What is done to weights after each optimiser step, before they are averaged."""

@@ -82,6 +82,10 @@ class LessonModule(lightning.LightningModule):
         """AdamW; its rate is set before every step."""
         return make_optimizer(*self.lesson.weights(), self.config.optim)
 
+    def setup(self, stage: str) -> None:
+        """The lesson makes what it begins with."""
+        self.lesson.begin(self.trainer.strategy.root_device)
+
     def on_fit_start(self) -> None:
         """Averaged weights live where the network lives, in the same shards."""
         self.average.place(self.device, _sharded(self.trainer))
@@ -161,7 +165,7 @@ class LessonModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the averaged weights back; position and time are read before the run begins."""
         state = checkpoint[STATE_KEY]
-        self.average.load_state_dict(state["ema"], self.config.ema.decay)
+        self.average.load_state_dict(state["ema"], self.config.ema.decay, checkpoint["state_dict"])
         if self.lesson.adversary is not None and "adversary" in state:
             self.lesson.adversary.load_state_dict(state["adversary"])
 

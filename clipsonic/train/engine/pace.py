@@ -1,7 +1,9 @@
 """How busy the hardware is kept: waiting for data, and the share of its peak that the model's arithmetic reaches.
 
 MFU is model FLOPs per second over the peak of a large product of matrices in the run's precision (Chowdhery et al.
-2022, arXiv 2204.02311, appendix B): recomputed activations do not count. Guarantee: none of it touches a draw.
+2022, arXiv 2204.02311, appendix B): recomputed activations do not count. The matrices are random: of equal numbers a
+GPU, whose clock follows its power, makes products faster than it ever does of a model's. Guarantee: none of it touches
+a run's draws.
 Price: a few products of matrices at the start of a run.
 """
 
@@ -11,6 +13,7 @@ import time
 
 import torch
 
+from clipsonic.options import device_of
 from clipsonic.train.engine.clock import Clock
 from clipsonic.train.engine.config import EngineConfig
 
@@ -53,7 +56,7 @@ class Pace:
 
 def make_pace(config: EngineConfig, clock: Clock, flops_per_item: float) -> Pace:
     """Pace of a run on the devices of this config."""
-    rounded = torch.cuda.is_available() and config.run.precision != "float32"
+    rounded = device_of(config.run.device).type == "cuda" and config.run.precision != "float32"
     dtype = torch.bfloat16 if rounded else torch.float32
     return Pace(clock, flops_per_item, config.run.devices * config.run.nodes, dtype)
 
@@ -61,7 +64,8 @@ def make_pace(config: EngineConfig, clock: Clock, flops_per_item: float) -> Pace
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
     """The best of a few products of large square matrices, in FLOPs per second, with the present threads."""
     size = 8192 if device.type == "cuda" else 768
-    left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
+    draw = torch.Generator(device).manual_seed(0)
+    left, right = (torch.randn(size, size, generator=draw, device=device).to(dtype) for _ in range(2))
     best_s = min(_timed_product(left, right) for _ in range(_PEAK_TRIALS))
     return 2.0 * size**3 / best_s
 

@@ -22,6 +22,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
 from clipsonic.errors import UsageError
+from clipsonic.options import device_of
 from clipsonic.train.engine.callbacks import Bar, Ending, Validation
 from clipsonic.train.engine.checkpoint_files import CheckpointFiles
 from clipsonic.train.engine.checkpoints import FOLDER_NAME, Saver, check_same, find_checkpoint, read_checkpoint
@@ -136,11 +137,12 @@ def make_trainer(
     loggers: list[Logger] | None = None,
 ) -> lightning.Trainer:
     """Lightning's trainer with everything of its own that we do ourselves turned off."""
+    device = device_of(config.run.device)
     return lightning.Trainer(
         default_root_dir=out,
-        accelerator="auto",
+        accelerator=device.type,
         strategy=strategy,
-        devices=config.run.devices,
+        devices=config.run.devices if device.type == "cpu" or config.run.devices > 1 else [device.index],
         num_nodes=config.run.nodes,
         precision=precision_of(config.run),
         max_epochs=-1,
@@ -164,7 +166,7 @@ def precision_of(config: RunConfig) -> Literal["32-true", "bf16-mixed"]:
     Raises:
         UsageError: bf16 without a GPU that has it.
     """
-    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    has_bf16 = device_of(config.device).type == "cuda" and torch.cuda.is_bf16_supported()
     if config.precision == "bf16" and not has_bf16:
         raise UsageError("run.precision bf16 needs a GPU that computes in bfloat16: use auto or float32")
     return "bf16-mixed" if has_bf16 and config.precision != "float32" else "32-true"

@@ -113,9 +113,9 @@ class Sharded(FSDPStrategy):
             self._load_optimizer(optimizer, state)
         return checkpoint
 
-    def full_weights(self, rank0_only: bool = True) -> dict[str, Tensor]:
-        """The module's present weights by name, gathered on the first rank's CPU (empty on others) or on each."""
-        with self._full(rank0_only) as model:
+    def full_weights(self) -> dict[str, Tensor]:
+        """The module's present weights by name, gathered on the first rank's CPU; empty on others."""
+        with self._full() as model:
             weights: dict[str, Tensor] = model.state_dict()
         return weights
 

@@ -42,12 +42,13 @@ class BareSteps:
             optimizer.step()
             optimizer.zero_grad()
 
-    def step(self, batch: Batch) -> None:
-        """Loss, gradient, clipping, AdamW, averaging."""
+    def step(self, batch: Batch) -> Tensor:
+        """Loss, gradient, clipping, AdamW, averaging; gives the mean loss that it learned from."""
         self._count += 1
         with self._precision():
             losses = self._losses(batch)
-        torch.autograd.backward(losses.per_item.mean())
+        loss = losses.per_item.mean()
+        torch.autograd.backward(loss)
         lesson = self.module.lesson
         if lesson.adversary is not None and losses.game is not None:
             with self._precision():
@@ -58,6 +59,7 @@ class BareSteps:
         self._optimizer.zero_grad()
         lesson.after_step()
         self.module.average.step()
+        return loss.detach()
 
     def seconds(self, batch: Batch, count: int) -> float:
         """The shortest of `count` steps; a shared machine only ever makes them longer."""

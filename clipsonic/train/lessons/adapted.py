@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from clipsonic.errors import UsageError
 from clipsonic.models.lowrank import (
     LowRank,
+    adapters_off,
     add_adapter,
     learning_weights,
     merged_weights,
@@ -33,6 +34,7 @@ from clipsonic.train.streams.records import TrainData, data_of
 
 NUM_KEPT = 128
 """Sounds of the pipeline that `adapter.keep` holds on to: five of each of soundstage's kinds, 15 s to make."""
+KEPT_BATCH = 32
 
 
 class Adapted(nn.Module):
@@ -41,7 +43,8 @@ class Adapted(nn.Module):
     Args:
         config: the run; `adapter.rank` is above 0.
         pipeline: whose network it is; it is taken over and must not be used elsewhere.
-        saved: the bank and the kept sounds of an earlier session; None makes them from the pipeline.
+        saved: the bank and the kept sounds of an earlier session; None takes the bank from the pipeline, and the kept
+            sounds are silent until they are made.
 
     Raises:
         UsageError: something of the bank is wanted and the pipeline has none.
@@ -56,9 +59,10 @@ class Adapted(nn.Module):
         super().__init__()
         self.config, self.pipeline = config, pipeline
         self.sound = Denoising(config, pipeline.segment, pipeline.denoiser, *pipeline.mel_statistics)
-        made = saved if saved is not None else self._material()
+        material = saved if saved is not None else self._material()
         for name in ("bank_NE", "kept_KMF"):
-            self.register_buffer(name, made[name].clone())
+            self.register_buffer(name, material[name].clone())
+        self._unmade = saved is None
         self.shape = LowRank(config.adapter.rank, config.adapter.alpha, tuple(config.adapter.modules))
         add_adapter(self.denoiser, self.shape, ADAPTER, seed_for(config.run.seed, "train.adapter"))
         use_adapters(self.denoiser, {ADAPTER: 1.0})
@@ -84,32 +88,47 @@ class Adapted(nn.Module):
         remove_adapter(self.denoiser, ADAPTER)
         return found, merged
 
+    @torch.no_grad()
+    def make_kept(self, device: torch.device) -> None:
+        """Let the pipeline without the adapter make a new run's kept sounds on this device, each in one process only.
+
+        Which of the processes makes a sound, and how many there are, changes nothing of it.
+        """
+        if not self._unmade:
+            return
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        rank, ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if several else (0, 1)
+        kept_KMF = torch.zeros_like(self.kept_KMF, device=device)
+        self.pipeline.to(device).set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
+        with adapters_off(self.denoiser):
+            for start in range(0, len(kept_KMF), KEPT_BATCH)[rank::ranks]:
+                kept_KMF[start : start + KEPT_BATCH] = self._sounds_from(start)
+        if several:
+            torch.distributed.all_reduce(kept_KMF)  # whoever has not made a sound holds zeros there
+        self.kept_KMF, self._unmade = kept_KMF.to(self.kept_KMF.device), False
+
     def _material(self) -> dict[str, Tensor]:
-        """The pipeline's bank in an order drawn from the seed, and what the pipeline makes of its first pictures."""
+        """The pipeline's bank in an order drawn from the seed, and room for what it makes of its first pictures."""
         keeping, bank = self.config.adapter.keep > 0.0, self.pipeline.bank
         if bank is None and (keeping or (self.config.distill.steps and self.config.distill.bank_share > 0.0)):
             raise UsageError(
                 "adapter.keep and distill.bank_share need a bank of pictures, --init has none: set both to 0"
             )
         space = self.pipeline.segment
-        kept_KMF = torch.zeros(0, space.mel.num_mels, space.num_mel_frames)
-        if bank is None:
-            return {"bank_NE": torch.zeros(0, space.embed_width), "kept_KMF": kept_KMF}
-        order = numpy_rng(self.config.run.seed, "train.adapter.bank").permutation(len(bank.images))
-        bank_NE = bank.images[torch.from_numpy(order)]
-        if keeping:
-            kept_KMF = self._sounds_of(bank_NE[:NUM_KEPT])
-        return {"bank_NE": bank_NE, "kept_KMF": kept_KMF}
+        bank_NE = torch.zeros(0, space.embed_width)
+        if bank is not None:
+            order = numpy_rng(self.config.run.seed, "train.adapter.bank").permutation(len(bank.images))
+            bank_NE = bank.images[torch.from_numpy(order)]
+        count = min(len(bank_NE), NUM_KEPT) if keeping else 0
+        return {"bank_NE": bank_NE, "kept_KMF": torch.zeros(count, space.mel.num_mels, space.num_mel_frames)}
 
-    def _sounds_of(self, embeds_KE: Tensor, batch: int = 32) -> Tensor:
-        """What the pipeline makes of these pictures, (K, M, F) in model space."""
-        self.pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
-        seed, mels = self.config.run.seed, []
-        for start in range(0, len(embeds_KE), batch):
-            part_BE = embeds_KE[start : start + batch]
-            generators = [torch_generator(seed, "train.adapter.kept", start + item) for item in range(len(part_BE))]
-            mels.append(self.pipeline(embeds=part_BE.numpy(), generator=generators, output_type="mel").mels)
-        return self.sound.to_model_space(torch.cat([torch.from_numpy(mel) for mel in mels]))
+    def _sounds_from(self, start: int) -> Tensor:
+        """What the pipeline makes of the bank's pictures from this place on, (KEPT_BATCH or the rest, M, F)."""
+        embeds_BE = self.bank_NE[start : min(start + KEPT_BATCH, len(self.kept_KMF))].cpu()
+        seed, places = self.config.run.seed, range(start, start + len(embeds_BE))
+        generators = [torch_generator(seed, "train.adapter.kept", place) for place in places]
+        mels = self.pipeline(embeds=embeds_BE.numpy(), generator=generators, output_type="mel").mels
+        return self.sound.to_model_space(torch.from_numpy(mels).to(self.sound.device))
 
     def _begin_with(self, folder: Path) -> None:
         """Another run's adapter; that it was trained on other weights is no matter here.

@@ -67,6 +67,10 @@ class AdapterLesson(Heard):
         loss_B: Tensor = sound.objective.weight(t_B).float() * far_BMF.square().mean(dim=(1, 2))
         return loss_B
 
+    def begin(self, device: torch.device) -> None:
+        """Make the kept sounds."""
+        self.adapted.make_kept(device)
+
     def identity(self) -> dict[str, Any]:
         """That of network and adapter."""
         return self.adapted.identity()

@@ -141,7 +141,7 @@ def course(config: TrainConfig, sources: Sources, init: str | None, saved: dict[
     """
     if not sources.pairs:
         raise UsageError("a prior learns from pairs: give --pairs with tars or with what clipsonic embed-pairs wrote")
-    space, size = Space(config.prior.clip), config.optim.batch_size
+    space, size = Space(config.prior.clip, config.run.device), config.optim.batch_size
     rows = space.open(sources.pairs)
     share = 0.0 if sources.val_pairs else config.data.val_share
     stream = PairStream(rows, size, config.run.seed, val_share=share, num_workers=config.data.num_workers)

@@ -26,6 +26,7 @@ from clipsonic.clip.open_clip import load_clip
 from clipsonic.clip.pair_embeds import INDEX_NAME, PairShard, embed_tar, is_embedded, open_embedded
 from clipsonic.clip.pairs import find_tars
 from clipsonic.errors import CorpusError, FingerprintError
+from clipsonic.options import device_of
 from clipsonic.train.engine.lesson import Batch
 
 _REACH = 16  # rows beside one among which others of the same picture or caption are looked for
@@ -33,17 +34,18 @@ _REACH = 16  # rows beside one among which others of the same picture or caption
 
 @dataclass
 class Space:
-    """The CLIP space that pairs live in; the CLIP of this name is loaded only where something must be embedded, or to
-    know the space of a folder that says nothing of it."""
+    """The CLIP space that pairs live in; the CLIP of this name is loaded on `device`, as `clipsonic.options.device_of`
+    takes it, only where something must be embedded, or to know the space of a folder that says nothing of it."""
 
     clip: str
+    device: str = "auto"
     fingerprint: str | None = None
     notes: list[str] = field(default_factory=list)
 
     @cached_property
     def embedder(self) -> ClipEmbedder:
         """The CLIP."""
-        return load_clip(self.clip, "cuda" if torch.cuda.is_available() else "cpu")
+        return load_clip(self.clip, device_of(self.device))
 
     def open(self, sources: Sequence[str]) -> PairRows:
         """The rows of these sources.

@@ -1,0 +1,94 @@
+"""Where commands compute is decided once: by one function, from one option, with a sentence where it cannot be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from clipsonic.cli import main
+from clipsonic.errors import UsageError
+from clipsonic.options import device_of
+from clipsonic.train.config import RunConfig
+
+PACKAGE = Path(__file__).resolve().parents[1] / "clipsonic"
+
+Gpus = Callable[[int], None]
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> Gpus:
+    """Makes torch say that this machine has so many GPUs."""
+
+    def there_are(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    return there_are
+
+
+@pytest.mark.parametrize(
+    ("count", "word", "device"),
+    [(0, "auto", "cpu"), (0, "cpu", "cpu"), (2, "cpu", "cpu"), (2, "auto", "cuda:0"), (2, "cuda", "cuda:0"),
+     (2, "cuda:1", "cuda:1")],
+)  # fmt: skip
+def test_a_word_names_a_device_that_is_there(gpus: Gpus, count: int, word: str, device: str) -> None:
+    gpus(count)
+    assert device_of(word) == torch.device(device)
+
+
+def test_each_rank_of_a_machine_takes_its_own_gpu(gpus: Gpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus(2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert device_of("auto") == device_of("cuda") == torch.device("cuda:1")
+    assert device_of("cuda:0") == torch.device("cuda:0")
+    gpus(1)  # a launcher that shows each process one GPU
+    assert device_of("auto") == torch.device("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("count", "word", "sentence"),
+    [(0, "cuda", "--device cuda is not here, torch sees 0 GPUs"), (2, "cuda:2", "--device cuda:2 is not here"),
+     (2, "gpu", "--device gpu is unknown"), (2, "cuda:", "--device cuda: is unknown"), (2, "", "is unknown")],
+)  # fmt: skip
+def test_a_device_that_is_not_there_is_refused_in_a_sentence(gpus: Gpus, count: int, word: str, sentence: str) -> None:
+    gpus(count)
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        device_of(word)
+
+
+def test_one_numbered_gpu_is_not_for_several_processes() -> None:
+    with pytest.raises(UsageError, match=r"run.device cuda:1 must be cuda or auto where run.devices is 2"):
+        RunConfig(device="cuda:1", devices=2)
+
+
+WORDS = {
+    "generate": ["--text", "a dog", "--out", "a.wav"],
+    "demo": ["--port", "0"],
+    "evaluate": ["--model", "tiny", "--corpus", ".", "--out", "report"],
+    "ingest": [".", "--out", "corpus"],
+    "embed-pairs": [".", "--out", "embeds"],
+    "train": ["--config", "prior", "--pairs", ".", "--out", "out", "--dry-run"],
+}
+
+
+@pytest.mark.parametrize("command", WORDS)
+def test_every_command_that_computes_refuses_a_gpu_that_is_not_there(
+    gpus: Gpus, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpus(0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.tar").touch()
+    (tmp_path / "a.mp4").touch()
+    assert main([command, *WORDS[command], "--device", "cuda"]) == 2
+    assert "--device cuda is not here" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_nobody_else_asks_torch_whether_there_is_a_gpu() -> None:
+    asking = re.compile(r"cuda\.is_available|get_default_device|accelerator=\"auto\"")
+    found = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if asking.search(path.read_text())}
+    assert found == {"options.py"}
