@@ -1,10 +1,10 @@
 """A vocoder held against Griffin-Lim on sounds that it never learned from: distances to the true sound, and time.
 
-    python scripts/bench_vocoder.py VOCODER --corpus HELD_OUT_CORPUS [--recordings FOLDER]
+    python scripts/bench_vocoder.py VOCODER --corpus HELD_OUT_CORPUS [--recordings FOLDER | --unheard FOLDER]
 
 Every piece of about two seconds goes through its own mel and back. Frechet distance and divergence of posteriors are
-the judge's. Of the recordings only the sources are used that `clipsonic train --config vocoder` holds back. Prints
-Markdown: each figure with its 95 % interval, resampled over sources, since pieces of one source are alike; the times
+the judge's. Of `--recordings` only the sources are used that `clipsonic train --config vocoder` holds back; a vocoder
+that learned from no recording is measured on all of `--unheard`, every source left out. Prints Markdown: each figure with its 95 % interval, resampled over sources, since pieces of one source are alike; the times
 are of this machine, both vocoders in turns, and only their ratio lasts.
 """
 
@@ -63,7 +63,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("vocoder", type=Path, help="a folder that clipsonic train --config vocoder left")
     parser.add_argument("--corpus", help="a corpus that it did not learn from: all of it is used")
-    parser.add_argument("--recordings", type=Path, help="what it learned from: only held-out sources are used")
+    real = parser.add_mutually_exclusive_group()
+    real.add_argument("--recordings", type=Path, help="what it learned from: only held-out sources are used")
+    real.add_argument("--unheard", type=Path, help="recordings that it did not learn from: all of them are used")
     parser.add_argument("--max-pieces", type=int, default=500)
     args = parser.parse_args(argv)
     vocoder = load_own(args.vocoder).eval()
@@ -82,9 +84,10 @@ def loaders(args: argparse.Namespace, spec: MelSpec) -> dict[str, SegmentLoader 
         found["soundstage"] = SegmentLoader(
             corpora, SegmentSpec(spec, CROP_COLUMNS, index.width, index.fingerprint), 1, 0, "all", cache_mb=0
         )
-    if args.recordings:
-        folder = RecordingFolder(args.recordings, spec.sample_rate_hz, spec.num_samples(CROP_COLUMNS))
-        found["real, held out by source"] = RecordingLoader(folder, 0, "val", VAL_SHARE)
+    if args.recordings or args.unheard:
+        folder = RecordingFolder(args.recordings or args.unheard, spec.sample_rate_hz, spec.num_samples(CROP_COLUMNS))
+        name, part = ("real, held out by source", "val") if args.recordings else ("real, none of it heard", "all")
+        found[name] = RecordingLoader(folder, 0, part, VAL_SHARE)
     return found
 
 

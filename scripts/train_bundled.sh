@@ -3,7 +3,7 @@
 # its few-step adapter, the vocoder.
 #
 #   scripts/train_bundled.sh [WORK_FOLDER] [RECORDINGS]      default out/bundled; several hours on 2 cores without a GPU;
-#                                                            RECORDINGS is for the vocoder
+#                                                            RECORDINGS measure the vocoder
 #
 # An interrupted run continues. The judge is not touched: it is retrained only when the synthesis changes
 # (clipsonic train --config judge --out FOLDER; what is bundled is the folder's card.md, config.json, model.safetensors).

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Train the bundled vocoder on the sound model's corpus and, if there are any, on real recordings; measure and bundle it.
+# Train the bundled vocoder on the sound model's corpus, then on against judges; measure and bundle it.
 #
 #   scripts/train_bundled_vocoder.sh [WORK_FOLDER] [RECORDINGS]      default out/bundled; about two hours on one core
 #
-# RECORDINGS is a folder of CC0 and CC BY sounds; beside it, MEDIA.csv (path, licence, notes) is what the card credits.
+# RECORDINGS is a folder of real sounds to measure it on: it learns from none, so that all of them are held out.
 # The corpus comes first (scripts/train_bundled_pipeline.sh). An interrupted run continues.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,13 +11,11 @@ source scripts/lib.sh
 use_environment "" clipsonic
 
 work=${1:-out/bundled}
-real=()
-[ -z "${2:-}" ] || real=(--recordings "$2")
-train=(clipsonic train --config vocoder --corpus "$work/sound/corpus" "${real[@]}" --max-steps 20000)
+train=(clipsonic train --config vocoder --corpus "$work/sound/corpus" --max-steps 40000)
 
-[ -e "$work/vocoder-first/card.md" ] || "${train[@]}" --max-minutes 55 --out "$work/vocoder-first"
+[ -e "$work/vocoder-first/card.md" ] || "${train[@]}" --max-minutes 90 --out "$work/vocoder-first"
 [ -e "$work/vocoder/card.md" ] ||
-    "${train[@]}" --config adversary --init "$work/vocoder-first" --run.seed 1 --optim.lr 5e-4 --max-minutes 60 \
+    "${train[@]}" --config adversary --init "$work/vocoder-first" --run.seed 1 --optim.lr 3e-4 --max-minutes 30 \
         --out "$work/vocoder"
-python scripts/bench_vocoder.py "$work/vocoder" --corpus "$work/sound/held-out" "${real[@]}" >"$work/vocoder/bench.md"
-python scripts/bundle_vocoder.py "$work/vocoder" ${2:+"$(dirname "$2")/MEDIA.csv"}
+python scripts/bench_vocoder.py "$work/vocoder" --corpus "$work/sound/held-out" ${2:+--unheard "$2"} >"$work/vocoder/bench.md"
+python scripts/bundle_vocoder.py "$work/vocoder"

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from clipsonic.specs import MelSpec
 
+_LEAST_WEIGHT = 1e-11
+
 
 def analyse(wave_BT: Tensor, spec: MelSpec, window: Tensor) -> Tensor:
     """(B, T) to the complex spectra (B, F, n_fft // 2 + 1) of its windowed frames, its ends reflected."""
@@ -21,12 +23,17 @@ def analyse(wave_BT: Tensor, spec: MelSpec, window: Tensor) -> Tensor:
     return spectrum
 
 
-def inverse_stft(spectrum_BFK: Tensor, spec: MelSpec, window: Tensor) -> Tensor:
-    """The wave (B, T) whose `analyse` is nearest, by least squares."""
+def inverse_stft(spectrum_BFK: Tensor, spec: MelSpec, window: Tensor, weight_1T: Tensor | None = None) -> Tensor:
+    """The wave (B, T) whose `analyse` is nearest, by least squares; `weight_1T` is `frame_weight` where it is known."""
     frames_BFN = torch.fft.irfft(spectrum_BFK, n=spec.n_fft) * window
-    squares_1FN = window.square().expand(1, frames_BFN.shape[1], -1)
-    edge, hop = spec.edge_padding, spec.hop_length
-    return overlap_add(frames_BFN, edge, hop) / overlap_add(squares_1FN, edge, hop).clamp_min(1e-11)
+    weight_1T = frame_weight(frames_BFN.shape[1], spec, window) if weight_1T is None else weight_1T
+    return overlap_add(frames_BFN, spec.edge_padding, spec.hop_length) / weight_1T
+
+
+def frame_weight(num_columns: int, spec: MelSpec, window: Tensor) -> Tensor:
+    """(1, T): the squared windows of so many frames, added up; never 0."""
+    squares_1FN = window.square().expand(1, num_columns, -1)
+    return overlap_add(squares_1FN, spec.edge_padding, spec.hop_length).clamp_min(_LEAST_WEIGHT)
 
 
 def overlap_add(frames_BFN: Tensor, padding: int, hop: int) -> Tensor:

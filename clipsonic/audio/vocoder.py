@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from clipsonic.audio.frames import analyse, overlap_add
+from clipsonic.audio.frames import analyse, frame_weight, inverse_stft
 from clipsonic.audio.mel import mel_filterbank
 from clipsonic.errors import SpecError
 from clipsonic.seeding import torch_generator
@@ -77,14 +77,14 @@ class GriffinLim:
     def _invert(self, log_mel: Tensor) -> Tensor:
         magnitude = self.linear_magnitude(log_mel).transpose(1, 2).contiguous()
         spectrum = magnitude * self._initial_phase(magnitude)
-        weight = self._added(torch.ones_like(spectrum[:1, :, :1].real) * self._window.square()).clamp_min(_TINY)
+        weight = frame_weight(spectrum.shape[1], self.spec, self._window)
         previous = torch.zeros_like(spectrum)
         for _ in range(self.num_iterations):
-            rebuilt = analyse(self._synthesise(spectrum, weight), self.spec, self._window)
+            rebuilt = analyse(inverse_stft(spectrum, self.spec, self._window, weight), self.spec, self._window)
             accelerated = torch.sub(rebuilt, previous, alpha=self.momentum / (1.0 + self.momentum))
             spectrum = accelerated.mul_(magnitude * _inverse_modulus(accelerated))
             previous = rebuilt
-        wave = self._synthesise(spectrum, weight)
+        wave = inverse_stft(spectrum, self.spec, self._window, weight)
         return wave / wave.abs().amax(dim=1, keepdim=True).clamp_min(1.0)
 
     def linear_magnitude(self, log_mel: Tensor, num_updates: int = 20) -> Tensor:
@@ -107,13 +107,6 @@ class GriffinLim:
         generator = torch_generator(0, "griffin-lim")
         angle = torch.rand(magnitude_BFK.shape[1:], generator=generator) * (2.0 * torch.pi)
         return torch.polar(torch.ones_like(angle), angle).to(magnitude_BFK.device)
-
-    def _synthesise(self, spectrum: Tensor, weight: Tensor) -> Tensor:
-        """Least-squares inverse of the frames, the reflected ends cut off: (B, T)."""
-        return self._added(torch.fft.irfft(spectrum, n=self.spec.n_fft) * self._window) / weight
-
-    def _added(self, frames_BFN: Tensor) -> Tensor:
-        return overlap_add(frames_BFN, self.spec.edge_padding, self.spec.hop_length)
 
 
 def _inverse_modulus(values: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """A neural vocoder: ConvNeXt blocks over mel columns, then one inverse STFT (Vocos, Siuzdak 2023, arXiv 2306.00814).
 
 Beyond Vocos, the wave is led back to the mel it was asked for: its spectrum is taken again, each bin scaled by what its
-bands lack, and inverted, a round as in Griffin-Lim that starts from learned phases and is trained through.
+bands lack, and inverted, a round as in Griffin-Lim that starts from learned phases and is trained through. Columns that
+overlap undo a part of what each asks for, so all rounds but the last go further than that (over-relaxation).
 Guarantee: deterministic, exactly `spec.num_samples(F)` samples in [-1, 1] (scaled down where louder, not clipped), a
 batch gives what its items give alone; the mel space is part of the config, so weights never meet mels of another.
 Price: it knows the kind of sound it was trained on; about 10 ms of one core per second of sound at the default size,
@@ -21,7 +22,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from clipsonic.audio.frames import analyse, inverse_stft
+from clipsonic.audio.frames import analyse, frame_weight, inverse_stft
 from clipsonic.audio.mel import mel_filterbank
 from clipsonic.errors import SpecError
 from clipsonic.specs import MelSpec
@@ -34,6 +35,8 @@ _LOUDEST = 8.0
 _LARGEST_CORRECTION = 3.0
 """Nepers that one round may scale a bin by, so that a band of silence is not divided by nothing."""
 _LEAST_POWER = 1e-14
+_LARGEST_RELAXATION = 2.0
+"""Beyond, and in a last round from 1.5 on, the loudest bins swing instead of coming nearer."""
 
 
 def _with_mel_fields(init: Callable[..., None]) -> Callable[..., None]:
@@ -58,10 +61,11 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         hidden: channels inside a block.
         depth: number of blocks; a column sees 3 * (depth + 1) columns to each side.
         rounds: how often the wave is led back to its mel; each sees n_fft / hop columns further.
+        relaxation: what the nepers that bands lack are multiplied with in all rounds but the last.
         mel: the mel space: the fields of `MelSpec`, each a key of the config.
 
     Raises:
-        SpecError: an impossible mel space, or fewer rounds than none.
+        SpecError: an impossible mel space, fewer rounds than none, or a relaxation beyond what converges.
     """
 
     filterbank: Tensor
@@ -71,12 +75,23 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
 
     @register_to_config  # type: ignore[untyped-decorator]
     @_with_mel_fields
-    def __init__(self, *, width: int = 192, hidden: int = 576, depth: int = 6, rounds: int = 0, **mel: Any) -> None:
+    def __init__(
+        self,
+        *,
+        width: int = 192,
+        hidden: int = 576,
+        depth: int = 6,
+        rounds: int = 0,
+        relaxation: float = 1.0,
+        **mel: Any,
+    ) -> None:
         super().__init__()
         self.spec = MelSpec(**mel)
         if rounds < 0:
             raise SpecError(f"rounds {rounds} must be 0 or more: change it")
-        self.rounds, bins = rounds, self.spec.n_fft // 2 + 1
+        if not 0.0 < relaxation <= _LARGEST_RELAXATION:
+            raise SpecError(f"relaxation {relaxation} must be above 0 and at most {_LARGEST_RELAXATION:g}: change it")
+        self.rounds, self.relaxation, bins = rounds, relaxation, self.spec.n_fft // 2 + 1
         self.columns_in = nn.Conv1d(self.spec.num_mels, width, _KERNEL, padding=_KERNEL // 2)
         self.norm_in = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(ConvNeXtBlock(width, hidden, 1.0 / depth) for _ in range(depth))
@@ -103,10 +118,12 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
     def wave(self, log_mel_BMF: Tensor) -> Tensor:
         """log_mel (B, M, F) to waves (B, T) that may leave [-1, 1], as training needs them."""
         nepers_BMF = self.spec.nepers(log_mel_BMF)
-        wave_BT = self.inverse_stft(self.spectrum(nepers_BMF))
+        weight_1T = frame_weight(nepers_BMF.shape[2], self.spec, self.window)
+        wave_BT = inverse_stft(self.spectrum(nepers_BMF), self.spec, self.window, weight_1T)
         if wave_BT.shape[1] > self.spec.edge_padding:
-            for _ in range(self.rounds):
-                wave_BT = self._toward(nepers_BMF, wave_BT)
+            for left in reversed(range(self.rounds)):
+                parts_BFK2 = self._led(nepers_BMF, wave_BT, self.relaxation if left else 1.0)
+                wave_BT = inverse_stft(torch.view_as_complex(parts_BFK2), self.spec, self.window, weight_1T)
         return wave_BT
 
     def spectrum(self, nepers_BMF: Tensor) -> Tensor:
@@ -120,19 +137,15 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         guess_BFK = (nepers_BMF.float().exp().transpose(1, 2) @ self.spread).clamp_min(self.spec.log_floor).log()
         return torch.polar((guess_BFK + correction_BFK).clamp_max(_LOUDEST).exp(), phase_BFK)
 
-    def _toward(self, nepers_BMF: Tensor, wave_BT: Tensor) -> Tensor:
-        """The wave whose columns have the mel that was asked for, as nearly as overlapping columns allow."""
+    def _led(self, nepers_BMF: Tensor, wave_BT: Tensor, relaxation: float) -> Tensor:
+        """The wave's spectrum (B, F, K, 2), its bins scaled so that each column has the mel that was asked for."""
         parts_BFK2 = torch.view_as_real(analyse(wave_BT, self.spec, self.window))
         real_BFK, imaginary_BFK = parts_BFK2.unbind(dim=-1)
         magnitude_BFK = (torch.addcmul(real_BFK * real_BFK, imaginary_BFK, imaginary_BFK) + _LEAST_POWER).sqrt()
         made_BFM = (magnitude_BFK @ self.filterbank.T).clamp_min(self.spec.log_floor).log()
         lacking_BFM = (nepers_BMF.float().transpose(1, 2) - made_BFM).clamp(-_LARGEST_CORRECTION, _LARGEST_CORRECTION)
-        gain_BFK = (lacking_BFM @ self.shares).exp()
-        return self.inverse_stft(torch.view_as_complex(parts_BFK2 * gain_BFK[..., None]))
-
-    def inverse_stft(self, spectrum_BFK: Tensor) -> Tensor:
-        """Least-squares inverse of columns framed as `LogMel` does, (B, T)."""
-        return inverse_stft(spectrum_BFK, self.spec, self.window)
+        gain_BFK = ((relaxation * lacking_BFM) @ self.shares).exp()
+        return parts_BFK2 * gain_BFK[..., None]
 
 
 class ConvNeXtBlock(nn.Module):

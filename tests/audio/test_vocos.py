@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipsonic.audio.frames import analyse
+from clipsonic.audio.frames import analyse, inverse_stft
 from clipsonic.audio.load import load_vocoder
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.spaces import MEL_SPACES
@@ -33,7 +33,8 @@ def small(**change):
 @pytest.mark.parametrize("change", [{}, {"n_fft": 1024, "hop_length": 256, "num_mels": 64}])
 def test_the_inverse_transform_gives_back_the_wave(change):
     vocoder, wave = small(**change), 0.1 * noise(2, 4096)
-    back = vocoder.inverse_stft(analyse(wave, vocoder.spec, torch.hann_window(vocoder.spec.n_fft)))
+    window = torch.hann_window(vocoder.spec.n_fft)
+    back = inverse_stft(analyse(wave, vocoder.spec, window), vocoder.spec, window)
     assert back.shape == wave.shape
     torch.testing.assert_close(back, wave, atol=1e-5, rtol=0)  # 1e-6 measured in float32
 
@@ -62,7 +63,7 @@ def test_batched_equals_single():
         torch.testing.assert_close(vocoder(one[None])[0], wave, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("rounds", [0, 1])
+@pytest.mark.parametrize("rounds", [0, 1, 3])
 def test_every_parameter_learns(rounds):
     vocoder = small(rounds=rounds).train()
     vocoder(noise(2, 20, 30) - 4.0).square().sum().backward()
@@ -75,6 +76,23 @@ def test_each_round_leads_the_wave_nearer_to_its_mel():
     mel = log_mel(0.1 * noise(2, 4096))
     errors = [float((log_mel(small(rounds=rounds)(mel)) - mel).abs().mean()) for rounds in (0, 1, 2)]
     assert errors[0] > 2 * errors[1] > 2 * errors[2]
+
+
+@torch.no_grad()
+def test_going_further_than_what_is_lacking_comes_nearer_in_as_many_rounds():
+    log_mel = LogMel(small().spec)
+    mel = log_mel(0.1 * noise(2, 4096))
+    plain, further = (
+        float((log_mel(small(rounds=4, relaxation=relaxation)(mel)) - mel).abs().mean()) for relaxation in (1.0, 1.9)
+    )
+    assert further < 0.9 * plain
+    assert torch.equal(small(rounds=1, relaxation=1.9)(mel), small(rounds=1)(mel))  # the last round never does
+
+
+@pytest.mark.parametrize("relaxation", [0.0, 2.5, float("nan")])
+def test_a_relaxation_that_does_not_converge_is_refused(relaxation):
+    with pytest.raises(SpecError, match="relaxation .* must be above 0 and at most 2"):
+        small(relaxation=relaxation)
 
 
 def test_fewer_rounds_than_none_are_refused():

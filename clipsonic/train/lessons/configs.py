@@ -132,6 +132,7 @@ class VocoderConfig:
         width: channels of the blocks.
         depth: number of blocks.
         rounds: of leading the wave back to its mel.
+        relaxation: how much further than what is lacking all rounds but the last go.
         recordings_share: share of a batch that comes from --recordings, where there are some beside a corpus.
         gain_db: waves are made louder or softer by up to so much, so that levels are not learned.
         mel_weight: of the distance of log-mels beside that of magnitudes.
@@ -140,7 +141,8 @@ class VocoderConfig:
 
     width: int = 192
     depth: int = 6
-    rounds: int = 1
+    rounds: int = 4
+    relaxation: float = 1.9
     recordings_share: float = 0.5
     gain_db: float = 12.0
     mel_weight: float = 15.0
@@ -150,6 +152,7 @@ class VocoderConfig:
         for name in ("width", "depth"):
             require(getattr(self, name) >= 1, f"vocoder.{name}", getattr(self, name), "at least 1")
         require(self.rounds >= 0, "vocoder.rounds", self.rounds, "at least 0")
+        require(self.relaxation > 0.0, "vocoder.relaxation", self.relaxation, "above 0")
         judged = self.judged_columns
         require(judged is None or judged >= 1, "vocoder.judged_columns", judged, "at least 1")
         share = self.recordings_share

@@ -34,6 +34,7 @@ from clipsonic.train.engine.adversary import Adversary, Game
 from clipsonic.train.engine.config import require
 from clipsonic.train.engine.draws import Draws
 from clipsonic.train.engine.lesson import Batch, Course, Held, Lesson, Losses, Shown
+from clipsonic.train.lessons.configs import VocoderConfig
 from clipsonic.train.lessons.discriminators import wave_judges
 from clipsonic.train.lessons.vocoder_loss import RESOLUTIONS, mel_loss, spectral_loss
 from clipsonic.train.lessons.vocoder_measure import Yardstick, measure_vocoder
@@ -56,7 +57,7 @@ def course(config: TrainConfig, sources: Sources, init: str | None, saved: dict[
     """
     spec = MelSpec.of(config.segment)
     check_crops(config, spec)
-    vocoder = new_vocoder(config, spec) if init is None else vocoder_from(init, spec, config.vocoder.rounds)
+    vocoder = new_vocoder(config, spec) if init is None else vocoder_from(init, spec, config.vocoder)
     waves = open_waves(config, sources)
     lesson = VocoderLesson(config, vocoder, waves.sounds, begun_with=init)
     summary = {**waves.stream.report, "notes": waves.notes}
@@ -238,13 +239,18 @@ def new_vocoder(config: TrainConfig, spec: MelSpec) -> Vocos:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(config.run.seed, "vocoder.weights"))
         vocoder: Vocos = Vocos(
-            width=how.width, hidden=3 * how.width, depth=how.depth, rounds=how.rounds, **dataclasses.asdict(spec)
+            width=how.width,
+            hidden=3 * how.width,
+            depth=how.depth,
+            rounds=how.rounds,
+            relaxation=how.relaxation,
+            **dataclasses.asdict(spec),
         )
         return vocoder
 
 
-def vocoder_from(folder: str, spec: MelSpec, rounds: int) -> Vocos:
-    """The vocoder in this folder, in float32, to be trained on; its size stays, its rounds may be others.
+def vocoder_from(folder: str, spec: MelSpec, how: VocoderConfig) -> Vocos:
+    """The vocoder in this folder, in float32, to be trained on; its size stays, its rounds are those of `how`.
 
     Raises:
         UsageError: there is none, or it is a published one.
@@ -257,7 +263,7 @@ def vocoder_from(folder: str, spec: MelSpec, rounds: int) -> Vocos:
     if saved.spec != spec:
         theirs, ours = saved.spec.difference(spec)
         raise SpecError(f"--init {folder} is a vocoder of {theirs}, the run's segment has {ours}: give the same")
-    vocoder: Vocos = Vocos(**{**facts_of(saved), "rounds": rounds})
+    vocoder: Vocos = Vocos(**{**facts_of(saved), "rounds": how.rounds, "relaxation": how.relaxation})
     vocoder.load_state_dict(saved.float().state_dict())
     return vocoder.requires_grad_(True)
 
