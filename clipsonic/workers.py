@@ -296,9 +296,11 @@ class Child:
         with self._lock:
             try:
                 events = [event for _, event in self._pool.events([call])]
-            except ClipsonicError as error:  # it cannot start
+            except BaseException as error:  # it cannot start; or nobody knows now what it is at
                 self._pool.__exit__()
-                self._pool = self._start()
+                self._pool = self._pool if self._closed else self._start()
+                if not isinstance(error, ClipsonicError):
+                    raise
                 events = [_refused(RefusalReason.CRASHED, str(error))]
         kind, first, second = events[0] if events else _refused(RefusalReason.CRASHED, f"{self._called} has ended")
         if kind == "refused":
@@ -308,6 +310,7 @@ class Child:
 
     def close(self) -> None:
         """End the process, also in the middle of a call."""
+        self._closed = True
         self._pool.kill()
         with self._lock:  # the call hears of it, and ends
             self._pool.__exit__()

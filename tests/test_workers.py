@@ -193,3 +193,11 @@ def test_a_call_that_is_closed_from_another_thread_ends(child: Child) -> None:
     started = time.monotonic()
     assert refusal(sleeper, "sleep") == "crashed"
     assert time.monotonic() - started < 20.0
+
+
+def test_a_reader_with_a_mistake_costs_its_own_call_only(child: Child) -> None:
+    with pytest.raises(ZeroDivisionError):
+        child.call("squares", lambda answer: 1 // 0, count=1)
+    with pytest.raises(TypeError, match="JSON"):
+        child.call("squares", as_it_is, count={1})
+    assert len(child.call("squares", as_it_is, count=3)[1][0]) == 3
