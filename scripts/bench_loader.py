@@ -144,7 +144,7 @@ def against(commit: str, words: list[str], rounds: int, processes: int) -> str:
         tree = Path(folder) / "old"
         subprocess.run([*git, "add", "--quiet", "--detach", str(tree), commit], check=True)
         try:
-            lines = turns(tree, words, rounds)
+            lines = turns(tree, words, rounds) if rounds else []
             if processes:
                 lines += memory(tree, words, processes)
         finally:
