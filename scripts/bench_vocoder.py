@@ -4,8 +4,9 @@
 
 Every piece of about two seconds goes through its own mel and back. Frechet distance and divergence of posteriors are
 the judge's. Of `--recordings` only the sources are used that `clipsonic train --config vocoder` holds back; a vocoder
-that learned from no recording is measured on all of `--unheard`, every source left out. Prints Markdown: each figure with its 95 % interval, resampled over sources, since pieces of one source are alike; the times
-are of this machine, both vocoders in turns, and only their ratio lasts.
+that learned from no recording is measured on all of `--unheard`, every source left out. Prints Markdown: each figure
+with its 95 % interval, resampled over sources, since pieces of one source are alike; the times are of this machine,
+both vocoders in turns, and only their ratio lasts.
 """
 
 from __future__ import annotations

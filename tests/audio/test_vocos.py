@@ -91,7 +91,7 @@ def test_going_further_than_what_is_lacking_comes_nearer_in_as_many_rounds():
 
 @pytest.mark.parametrize("relaxation", [0.0, 2.5, float("nan")])
 def test_a_relaxation_that_does_not_converge_is_refused(relaxation):
-    with pytest.raises(SpecError, match="relaxation .* must be above 0 and at most 2"):
+    with pytest.raises(SpecError, match=r"relaxation .* must be above 0 and at most 2"):
         small(relaxation=relaxation)
 
 
