@@ -11,9 +11,12 @@ import pytest
 import torch
 from makers_train import SEGMENT, WIDTH, new_module, tones, toy
 from torch import nn
+from toy_lesson import Line, Points
 
 from clipsonic.cli import main
+from clipsonic.errors import UsageError
 from clipsonic.train.config import DiTConfig, ModelConfig, TrainConfig, UNetConfig
+from clipsonic.train.engine.lesson import Losses
 from clipsonic.train.engine.memory import memory_of_step
 from clipsonic.train.engine.steps import BareSteps, rows
 from clipsonic.train.lessons.denoiser import flops_per_sample, make_denoiser
@@ -123,6 +126,15 @@ def test_a_run_that_needs_more_memory_than_there_is_is_told_so_and_not_tried(
     answer = dry_run(toy(), corpus)
     assert "more than the 0.0 MiB that are here: lower optim.batch_size" in answer["message"]
     assert answer["measured_batch"] == 2
+
+
+def test_a_loss_that_reads_values_cannot_be_counted_and_says_so() -> None:
+    class Peeking(Line):
+        def loss(self, batch, draws):
+            return Losses(super().loss(batch, draws).per_item * float(self.learner.weight.detach().mean()))
+
+    with pytest.raises(UsageError, match="memory cannot be counted: the loss of this lesson reads values"):
+        memory_of_step(toy(), Peeking(), Points(4, 0).batch_at(0), 4, rounded=False)
 
 
 def config(kind: str, depth: int) -> TrainConfig:
