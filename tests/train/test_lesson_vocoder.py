@@ -22,6 +22,7 @@ from clipsonic.train.command import build_parser, config_of, run
 from clipsonic.train.config import Sources, TrainConfig
 from clipsonic.train.engine.draws import Draws, Origin
 from clipsonic.train.engine.lesson import Batch
+from clipsonic.train.lessons.configs import VocoderConfig
 from clipsonic.train.lessons.vocoder import VocoderLesson, course, new_vocoder, vocoder_from
 from clipsonic.train.lessons.vocoder_loss import mel_loss, spectral_loss
 from clipsonic.train.lessons.vocoder_measure import log_spectral_distance_db, measure_vocoder
@@ -242,15 +243,16 @@ def test_a_little_training_brings_the_mel_nearer(tmp_path: Path) -> None:
 def test_a_vocoder_is_trained_on_from_a_folder_with_more_rounds(tmp_path: Path) -> None:
     first = small()
     first.half().save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
-    again = vocoder_from(str(tmp_path), first.spec, rounds=1)
-    assert (again.rounds, again.spec) == (1, first.spec)
+    how = VocoderConfig(rounds=2, relaxation=1.5)
+    again = vocoder_from(str(tmp_path), first.spec, how)
+    assert (again.rounds, again.relaxation, again.spec) == (2, 1.5, first.spec)
     assert all(weights.requires_grad and weights.dtype == torch.float32 for weights in again.parameters())
     for mine, other in zip(again.parameters(), first.parameters(), strict=True):
         assert torch.equal(mine, other.float())
     with pytest.raises(UsageError, match="does not exist"):
-        vocoder_from(str(tmp_path / "nowhere"), first.spec, rounds=0)
+        vocoder_from(str(tmp_path / "nowhere"), first.spec, how)
     with pytest.raises(SpecError, match="hop_length=64"):
-        vocoder_from(str(tmp_path), dataclasses.replace(first.spec, hop_length=128), rounds=0)
+        vocoder_from(str(tmp_path), dataclasses.replace(first.spec, hop_length=128), how)
 
 
 def test_crops_that_the_longest_transform_does_not_fit_into_are_refused(tmp_path: Path) -> None:
