@@ -67,8 +67,7 @@ class ClipEmbedder:
         self.tokenize = tokenize
         self._resize = resize
         preprocess = config["preprocess_cfg"]
-        self._mean = torch.tensor(preprocess["mean"]).view(1, 3, 1, 1)
-        self._std = torch.tensor(preprocess["std"]).view(1, 3, 1, 1)
+        self._moments = {torch.device("cpu"): torch.tensor([preprocess["mean"], preprocess["std"]]).view(2, 1, 3, 1, 1)}
         self.width = int(config["model_cfg"]["embed_dim"])
 
     @cached_property
@@ -90,6 +89,7 @@ class ClipEmbedder:
     def to(self, device: str | torch.device) -> ClipEmbedder:
         """Move the model; returns self."""
         self.model.to(device)
+        self._moments_on(self.device)
         return self
 
     @property
@@ -113,8 +113,14 @@ class ClipEmbedder:
     def normalized(self, pixels: np.ndarray | torch.Tensor) -> torch.Tensor:
         """(N, h, w, 3) uint8 at the model's size to the (N, 3, h, w) float32 that the model sees."""
         values = torch.as_tensor(pixels).permute(0, 3, 1, 2).float().div_(255.0)
-        mean, std = self._mean.to(values.device), self._std.to(values.device)
+        mean, std = self._moments_on(values.device)
         return values.sub_(mean).div_(std).contiguous()
+
+    def _moments_on(self, device: torch.device) -> torch.Tensor:
+        """Mean and deviation (2, 1, 3, 1, 1) of pixels, brought to a device once."""
+        if device not in self._moments:
+            self._moments[device] = self._moments[torch.device("cpu")].to(device)
+        return self._moments[device]
 
     def preprocess(self, pictures: Sequence[Picture]) -> torch.Tensor:
         """Pictures (H, W, 3) uint8 RGB of any size to (N, 3, h, w) float32, equal to open_clip's transform."""
