@@ -53,7 +53,7 @@ def near_borders(segment: SegmentSpec, duration_s: float, num_columns: int) -> n
 @pytest.mark.slow
 def test_the_sound_of_a_long_film_follows_its_scenes(tmp_path: Path) -> None:
     """Each scene's piece is named by a judge that knows true sounds only."""
-    from clipsonic.soundstage import judge
+    from clipsonic.measure import judge
 
     scenes = make_scenes(8)
     film = make_film(tmp_path / "film.mp4", scenes)
