@@ -61,6 +61,11 @@ class BareSteps:
         self.module.average.step()
         return loss.detach()
 
+    def loss(self, batch: Batch) -> Tensor:
+        """The mean loss of a batch, which nothing learns from."""
+        with self._precision():
+            return self._losses(batch).per_item.mean()
+
     def seconds(self, batch: Batch, count: int) -> float:
         """The shortest of `count` steps; a shared machine only ever makes them longer."""
         times_s = []
