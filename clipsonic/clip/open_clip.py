@@ -16,11 +16,9 @@ import hashlib
 import json
 import pickle
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
 import torch
 from open_clip.convert import convert_state_dict
@@ -29,7 +27,6 @@ from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
 from open_clip.tokenizer import SimpleTokenizer, default_bpe, get_clean_fn
 from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
-from PIL import Image
 from safetensors import SafetensorError
 from torchvision.transforms import Compose
 
@@ -100,12 +97,6 @@ def recipe_of(name: str | Path) -> dict[str, Any]:
         )
     stored = _read_config(folder)
     return {key: stored[key] for key in ("architecture", "model_cfg", "preprocess_cfg")}
-
-
-def resizer(recipe: dict[str, Any]) -> Callable[[list[Image.Image]], np.ndarray]:
-    """Pictures -> (N, h, w, 3) uint8 at the size of the recipe's model, before there is a model."""
-    resize = _geometry(merge_preprocess_dict(PreprocessCfg(), recipe["preprocess_cfg"]))
-    return lambda pictures: np.stack([np.asarray(resize(picture)) for picture in pictures])
 
 
 def encode_captions(model: Any, tokens: torch.Tensor) -> torch.Tensor:

@@ -61,11 +61,6 @@ class Stream:
         ]
 
     @property
-    def num_lists(self) -> int:
-        """Lists that are interleaved."""
-        return len(self._lists)
-
-    @property
     def shares(self) -> list[float]:
         """Each list's part of the stream; together 1."""
         return self._turns.shares
