@@ -40,8 +40,6 @@ _DTYPES = {name: np.dtype(name) for name in ("uint8", "int16", "int32", "int64",
 _LENGTH = struct.Struct("!I")
 _SEND_S = 10.0
 """How long a parent tries to send to a process that does not read."""
-
-
 _LAST_BYTES = 2000
 _GRACE_S = 5.0
 """From the end of its wire to the end of the process: longer lives only one that pretends."""

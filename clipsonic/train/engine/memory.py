@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,9 +40,8 @@ def memory_of_step(config: EngineConfig, lesson: Lesson, batch: Batch, count: in
     Raises:
         UsageError: the loss reads values of its tensors.
     """
-    live = _Live()
     try:
-        return _counted(live, config, lesson, batch, count, rounded)
+        return _counted(config, lesson, batch, count, rounded)
     except DataDependentOutputException as error:
         raise UsageError(
             f"memory cannot be counted: the loss of this lesson reads values of its tensors ({error.func}), which also "
@@ -50,12 +49,9 @@ def memory_of_step(config: EngineConfig, lesson: Lesson, batch: Batch, count: in
         ) from None
 
 
-def _counted(
-    live: _Live, config: EngineConfig, lesson: Lesson, batch: Batch, count: int, rounded: bool
-) -> dict[str, int]:
-    with ExitStack() as stack:
-        stack.enter_context(live)
-        stack.enter_context(_without_values(lesson, live.fake))
+def _counted(config: EngineConfig, lesson: Lesson, batch: Batch, count: int, rounded: bool) -> dict[str, int]:
+    live = _Live()
+    with live, _without_values(lesson, live.fake):
         weights = live.bytes
         module = LessonModule(config, lesson, Clock(config.run))
         average = live.bytes - weights

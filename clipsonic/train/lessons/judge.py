@@ -7,6 +7,7 @@ Price: 12 ms of a core for each scene, once, and 25 s of one at the end for the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from clipsonic.measure.judge import Judge, JudgeConfig
 from clipsonic.measure.metrics import confusion
 from clipsonic.measure.naming import confusion_table, naming_figures, naming_tables
 from clipsonic.seeding import seed_for
-from clipsonic.soundstage.takes import NAMES, as_float
+from clipsonic.shards.crops import as_float
+from clipsonic.soundstage.takes import NAMES
 from clipsonic.specs import MelSpec
 from clipsonic.train.config import Sources, TrainConfig
 from clipsonic.train.engine.draws import Draws
@@ -54,7 +56,7 @@ class JudgeLesson(Lesson):
 
     def loss(self, batch: Batch, draws: Draws) -> Losses:
         """Cross entropy of each item's kind; the share that is named rightly is logged."""
-        wave_BT = batch["wave"].float() / 32768
+        wave_BT = as_float(batch["wave"])
         picture_B1MF = self._worsened(wave_BT, draws) if self.training else self.judge.picture(wave_BT)
         logits_BC, _ = self.judge.judge_picture(picture_B1MF)
         smoothing = LABEL_SMOOTHING if self.training else 0.0
@@ -85,18 +87,19 @@ class JudgeLesson(Lesson):
         """What is called what, and some pieces with what they are called."""
         yield Shown("confusion", text=confusion_table(self._confusion(held)))
         batch, mel = held.batches[0], self.judge.config.mel
-        for item, (label, called) in enumerate(zip(batch["label"][:NUM_SHOWN], self._named(batch), strict=False)):
-            wave = as_float(batch["wave"][item].numpy())
-            picture = picture_of(LogMel(mel)(torch.from_numpy(wave)[None])[0], mel)
+        both = zip(batch["label"], self._named(batch), strict=True)
+        for item, (label, called) in enumerate(itertools.islice(both, NUM_SHOWN)):
+            wave_T = as_float(batch["wave"][item])
+            picture = picture_of(LogMel(mel)(wave_T[None])[0], mel)
             text = f"{NAMES[label]}, called {NAMES[called]}"
-            yield Shown(f"heard/{item}", picture, wave, mel.sample_rate_hz, text)
+            yield Shown(f"heard/{item}", picture, wave_T.numpy(), mel.sample_rate_hz, text)
 
     def _confusion(self, held: Held) -> np.ndarray:
         true, named = ([part(batch) for batch in held.batches] for part in (lambda one: one["label"], self._named))
         return confusion(torch.cat(true).numpy(), torch.cat(named).numpy(), len(NAMES))
 
     def _named(self, batch: Batch) -> Tensor:
-        wave_BT = batch["wave"].to(self.judge.head.weight.device).float() / 32768
+        wave_BT = as_float(batch["wave"].to(self.judge.head.weight.device))
         logits_BC: Tensor = self.judge(wave_BT)[0]
         return logits_BC.argmax(dim=1).cpu()
 
