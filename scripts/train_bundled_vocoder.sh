@@ -3,6 +3,7 @@
 #
 #   scripts/train_bundled_vocoder.sh [WORK_FOLDER] [RECORDINGS]      default out/bundled; about two hours on one core
 #
+# What is bundled today is older than this script: half of what it heard were recordings (its card).
 # RECORDINGS is a folder of real sounds to measure it on: it learns from none, so that all of them are held out.
 # The corpus comes first (scripts/train_bundled_pipeline.sh). An interrupted run continues.
 set -euo pipefail
