@@ -1,7 +1,7 @@
 """Log-mel pictures back to waves; Griffin-Lim needs no weights and knows nothing but the mel space.
 
 Guarantee: deterministic, exactly `spec.num_samples(F)` samples, magnitudes within [-1, 1] by scaling down only, batched
-equal to single bit for bit. Price: phases are guessed, so tones waver; about 60 ms of one core per second of sound.
+equal to single bit for bit. Price: phases are guessed, so tones waver; about 20 ms of one core per second of sound.
 """
 
 from __future__ import annotations
