@@ -25,7 +25,7 @@ def analyse(wave_BT: Tensor, spec: MelSpec, window: Tensor) -> Tensor:
 
 def inverse_stft(spectrum_BFK: Tensor, spec: MelSpec, window: Tensor, weight_1T: Tensor | None = None) -> Tensor:
     """The wave (B, T) whose `analyse` is nearest, by least squares; `weight_1T` is `frame_weight` where it is known."""
-    frames_BFN = torch.fft.irfft(spectrum_BFK, n=spec.n_fft) * window
+    frames_BFN = torch.fft.irfft(spectrum_BFK, n=spec.n_fft).mul_(window)
     weight_1T = frame_weight(frames_BFN.shape[1], spec, window) if weight_1T is None else weight_1T
     return overlap_add(frames_BFN, spec.edge_padding, spec.hop_length) / weight_1T
 

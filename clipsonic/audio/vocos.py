@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +31,10 @@ from clipsonic.specs import MelSpec
 _KERNEL = 7
 _LOG_CENTRE, _LOG_SPREAD = -5.0, 3.0
 """Nepers: log-mels of sounds at everyday levels lie here; fixed, so that no statistics travel with the weights."""
-_LOUDEST = 8.0
-"""Nepers: no magnitude of a sound within [-1, 1] is above n_fft / 2, e ** 6.3 for 1,024 points."""
+_LOUDEST = math.exp(8.0)
+"""No magnitude of a sound within [-1, 1] is above n_fft / 2, 512 for 1,024 points."""
+_LARGEST_GAIN = 20.0
+"""Nepers that the network may add to a bin: from the floor of a mel, 1e-5, to beyond the loudest."""
 _LARGEST_CORRECTION = 3.0
 """Nepers that one round may scale a bin by, so that a band of silence is not divided by nothing."""
 _LEAST_POWER = 1e-14
@@ -121,9 +124,10 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         weight_1T = frame_weight(nepers_BMF.shape[2], self.spec, self.window)
         wave_BT = inverse_stft(self.spectrum(nepers_BMF), self.spec, self.window, weight_1T)
         if wave_BT.shape[1] > self.spec.edge_padding:
+            nepers_BFM = nepers_BMF.float().transpose(1, 2)
             for left in reversed(range(self.rounds)):
-                parts_BFK2 = self._led(nepers_BMF, wave_BT, self.relaxation if left else 1.0)
-                wave_BT = inverse_stft(torch.view_as_complex(parts_BFK2), self.spec, self.window, weight_1T)
+                led_BFK = self._led(nepers_BFM, wave_BT, self.relaxation * self.shares if left else self.shares)
+                wave_BT = inverse_stft(led_BFK, self.spec, self.window, weight_1T)
         return wave_BT
 
     def spectrum(self, nepers_BMF: Tensor) -> Tensor:
@@ -134,18 +138,20 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         for block in self.blocks:
             h_BFW = block(h_BFW)
         correction_BFK, phase_BFK = self.bins_out(self.norm_out(h_BFW)).float().chunk(2, dim=-1)
-        guess_BFK = (nepers_BMF.float().exp().transpose(1, 2) @ self.spread).clamp_min(self.spec.log_floor).log()
-        return torch.polar((guess_BFK + correction_BFK).clamp_max(_LOUDEST).exp(), phase_BFK)
+        guess_BFK = (nepers_BMF.float().exp().transpose(1, 2) @ self.spread).clamp_min(self.spec.log_floor)
+        magnitude_BFK = (guess_BFK * correction_BFK.clamp_max(_LARGEST_GAIN).exp()).clamp_max(_LOUDEST)
+        parts = magnitude_BFK * phase_BFK.cos(), magnitude_BFK * phase_BFK.sin()
+        return torch.complex(*parts)  # three times as fast as polar
 
-    def _led(self, nepers_BMF: Tensor, wave_BT: Tensor, relaxation: float) -> Tensor:
-        """The wave's spectrum (B, F, K, 2), its bins scaled so that each column has the mel that was asked for."""
-        parts_BFK2 = torch.view_as_real(analyse(wave_BT, self.spec, self.window))
-        real_BFK, imaginary_BFK = parts_BFK2.unbind(dim=-1)
-        magnitude_BFK = (torch.addcmul(real_BFK * real_BFK, imaginary_BFK, imaginary_BFK) + _LEAST_POWER).sqrt()
-        made_BFM = (magnitude_BFK @ self.filterbank.T).clamp_min(self.spec.log_floor).log()
-        lacking_BFM = (nepers_BMF.float().transpose(1, 2) - made_BFM).clamp(-_LARGEST_CORRECTION, _LARGEST_CORRECTION)
-        gain_BFK = ((relaxation * lacking_BFM) @ self.shares).exp()
-        return parts_BFK2 * gain_BFK[..., None]
+    def _led(self, nepers_BFM: Tensor, wave_BT: Tensor, shares_MK: Tensor) -> Tensor:
+        """The wave's spectrum (B, F, K), its bins scaled so that each column has the mel that was asked for."""
+        spectrum_BFK = analyse(wave_BT, self.spec, self.window)
+        real_BFK, imaginary_BFK = torch.view_as_real(spectrum_BFK).unbind(dim=-1)
+        power_BFK = (real_BFK * real_BFK).addcmul_(imaginary_BFK, imaginary_BFK)
+        made_BFM = power_BFK.add_(_LEAST_POWER).sqrt_() @ self.filterbank.T
+        lacking_BFM = nepers_BFM - made_BFM.clamp_min(self.spec.log_floor).log()
+        gain_BFK = (lacking_BFM.clamp(-_LARGEST_CORRECTION, _LARGEST_CORRECTION) @ shares_MK).exp_()
+        return spectrum_BFK * gain_BFK
 
 
 class ConvNeXtBlock(nn.Module):
@@ -168,9 +174,17 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, h_BFW: Tensor) -> Tensor:
         """h (B, F, W) to the same shape."""
-        near_BFW = self.near(h_BFW.transpose(1, 2)).transpose(1, 2)
-        out_BFW: Tensor = h_BFW + self.scale * self.mlp_out(functional.gelu(self.mlp_in(self.norm(near_BFW))))
-        return out_BFW
+        told_BFW = self.mlp_out(functional.gelu(self.mlp_in(self.norm(self._near(h_BFW)))))
+        return torch.addcmul(h_BFW, self.scale, told_BFW)
+
+    def _near(self, h_BFW: Tensor) -> Tensor:
+        """`near` as a sum of shifted columns, channels last: half of the time of the convolution on a CPU."""
+        around_BFW = functional.pad(h_BFW, (0, 0, _KERNEL // 2, _KERNEL // 2))
+        taps_WK, bias_W = self.near.weight[:, 0], self.near.bias
+        near_BFW = torch.addcmul(bias_W, around_BFW[:, : h_BFW.shape[1]], taps_WK[:, 0])
+        for place in range(1, _KERNEL):
+            near_BFW = torch.addcmul(near_BFW, around_BFW[:, place : place + h_BFW.shape[1]], taps_WK[:, place])
+        return near_BFW
 
 
 def _shares_of(spec: MelSpec) -> Tensor:
