@@ -23,8 +23,7 @@ from torch import Tensor
 
 from clipsonic.clip.embedder import CONFIG_FILE as CLIP_CONFIG
 from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError, first_line
-from clipsonic.files import flush
-from clipsonic.names import is_plain_name
+from clipsonic.files import flush, is_plain_name
 from clipsonic.prior.adapter import CONFIG_FILE as PRIOR_CONFIG
 from clipsonic.resources import bundled_path, bundled_root
 from clipsonic.settings import NOTHING, NUMBER, OBJECT, PLAIN, TEXT, WHOLE, Kind, arguments_of, either, list_of, taken
