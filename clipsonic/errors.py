@@ -36,3 +36,9 @@ class CorpusError(ClipsonicError):
 
 class TrainingError(ClipsonicError):
     """Training had to stop, for instance on a non-finite loss; the message names the records."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, as part of a sentence."""
+    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return text[:160].rstrip(" .:")

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from clipsonic.errors import ClipsonicError
-from clipsonic.files import is_trouble
+from clipsonic.files import is_trouble, printable
 
 _MAX_DETAIL = 300
 
@@ -94,12 +94,3 @@ def refusal_of(error: Exception) -> RefusedError:
     if is_trouble(error):
         return RefusedError(RefusalReason.TROUBLE, words)
     return RefusedError(RefusalReason.DECODE_ERROR, f"{type(error).__name__}: {words}")
-
-
-def printable(text: str) -> str:
-    """The same text, where it is one; halves of characters and bytes of names that are no UTF-8 become escapes."""
-    try:
-        data = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        data = text.encode("utf-8", "backslashreplace")
-    return data.decode("utf-8", "backslashreplace")

@@ -18,10 +18,8 @@ from typing import IO, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.names import plain_name
+from clipsonic.files import PROTOCOLS, plain_name
 
-PROTOCOLS = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "http": "aiohttp", "https": "aiohttp"}
-"""What can be read, and the package that fsspec needs for it."""
 _WEB = ("http", "https")  # they can only be read
 _READ_AHEAD = 2**20
 _ADDRESS = re.compile(r"\w+://[^\s'\")>]*")
@@ -33,20 +31,6 @@ _FINAL = (FileNotFoundError, PermissionError)
 """What another try does not change."""
 
 T = TypeVar("T")
-
-
-def is_remote(source: str, what: str = "source") -> bool:
-    """Whether a source is an address and no path; `what` it is called in a refusal.
-
-    Raises:
-        UsageError: an address of a protocol that is not read.
-    """
-    protocol, separator, _ = source.partition("://")
-    if not separator:
-        return False
-    if protocol not in PROTOCOLS:
-        raise UsageError(f"{what} {source!r}: {protocol}:// is not read: give a path, or {', '.join(PROTOCOLS)}")
-    return True
 
 
 def list_files(url: str) -> list[tuple[str, str, str | None]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from clipsonic.names import is_plain_name, plain_name
+from clipsonic.files import is_plain_name, plain_name
 from clipsonic.remote import name_of
 
 

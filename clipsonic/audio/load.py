@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from clipsonic.audio.published import CONFIG_FILE, Family, Provenance, Published, PublishedVocoder
 from clipsonic.audio.vocoder import Vocoder
 from clipsonic.audio.vocos import Vocos
-from clipsonic.audio.weights import check_keys, load_strictly, read_state, resolved, shapes_of
-from clipsonic.errors import CheckpointError, SpecError, UsageError
+from clipsonic.audio.weights import read_state, resolved
+from clipsonic.errors import CheckpointError, SpecError, UsageError, first_line
 from clipsonic.settings import arguments_of, taken
 from clipsonic.specs import MelSpec
+from clipsonic.weights import check_shapes, load_strictly, shapes_in, shapes_of
 
 FAMILIES = {
     "bigvgan": "clipsonic.audio.bigvgan",
@@ -67,7 +68,7 @@ def _downloaded(name: str) -> Path:
             folder = Path(snapshot_download(name, allow_patterns=[*_HUB_CONFIGS, *others]))
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"vocoder {name!r} is no folder here and cannot be downloaded ({_first_line(error)}): bring its "
+            f"vocoder {name!r} is no folder here and cannot be downloaded ({first_line(error)}): bring its "
             f"{CONFIG_FILE} or {YAML_FILE} and its weights ({', '.join(_HUB_WEIGHTS)}), and give their folder"
         ) from None
     return folder
@@ -118,7 +119,7 @@ def _read_yaml(text: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(_first_line(error)) from None
+        raise ValueError(first_line(error)) from None
 
 
 def load_own(folder: Path) -> Vocos:
@@ -133,12 +134,8 @@ def load_own(folder: Path) -> Vocos:
     try:
         vocoder = Vocos.from_pretrained(str(folder), torch_dtype=torch.float32, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(f"vocoder {folder} cannot be loaded ({_first_line(error)}): bring it again") from None
-    stored: dict[str, tuple[int, ...]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            stored |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-    check_keys(shapes_of(vocoder.state_dict()), stored, folder)
+        raise CheckpointError(f"vocoder {folder} cannot be loaded ({first_line(error)}): bring it again") from None
+    check_shapes(shapes_of(vocoder.state_dict()), shapes_in(folder.glob("*.safetensors")), folder)
     own: Vocos = vocoder.eval().requires_grad_(False)
     return own
 
@@ -204,7 +201,8 @@ def _with_weights(folder: Path, family: Family, facts: Published) -> PublishedVo
     state, num_compared = family.own_state(plain, facts.spec)
     where = f"the config of vocoder {folder} is damaged"
     network = _believed(lambda: family.network(facts.network, facts.spec), where)
-    load_strictly(network, state, path)
+    load_strictly(network, state, path, assign=True)
+    network.eval().requires_grad_(False)
     if not facts.provenance.source:
         origin = Provenance(folder.resolve().name, path.name, len(read), num_pairs, num_compared)
         facts = Published(facts.family, facts.spec, facts.network, origin)
@@ -228,9 +226,4 @@ def _believed(read: Callable[[], _Value], fault: str) -> _Value:
     try:
         return read()
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{fault} ({type(error).__name__}: {_first_line(error)}): bring the file again") from None
-
-
-def _first_line(error: BaseException) -> str:
-    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return text[:160].rstrip(" .:")
+        raise CheckpointError(f"{fault} ({type(error).__name__}: {first_line(error)}): bring the file again") from None

@@ -7,6 +7,10 @@ of `n_fft` points per hop; the last partial hop is dropped.
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -72,3 +76,14 @@ class LogMel(nn.Module):
             elif power.requires_grad:  # the root's slope at 0 is infinite, and silence has bins of exactly 0
                 power = power.clamp_min(_LEAST_POWER)
             return spec.from_nepers((self.filterbank @ power.sqrt()).clamp_min(spec.log_floor).log())
+
+
+def with_mel_fields(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor whose `**mel` reads as the fields of a mel space, so that diffusers keeps and passes each."""
+    own = [p for p in inspect.signature(init).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    fields = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
+        for field in dataclasses.fields(MelSpec)
+    ]
+    init.__signature__ = inspect.Signature([*own, *fields])  # type: ignore[attr-defined]
+    return init

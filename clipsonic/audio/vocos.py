@@ -11,10 +11,7 @@ Price: it knows the kind of sound it was trained on; about 6 ms of one core per 
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from clipsonic.audio.frames import analyse, frame_weight, inverse_stft
-from clipsonic.audio.mel import mel_filterbank
+from clipsonic.audio.mel import mel_filterbank, with_mel_fields
 from clipsonic.errors import SpecError
 from clipsonic.specs import MelSpec
 
@@ -40,17 +37,6 @@ _LARGEST_CORRECTION = 3.0
 _LEAST_POWER = 1e-14
 _LARGEST_RELAXATION = 2.0
 """Beyond, and in a last round from 1.5 on, the loudest bins swing instead of coming nearer."""
-
-
-def _with_mel_fields(init: Callable[..., None]) -> Callable[..., None]:
-    """A constructor whose `**mel` reads as the fields of a mel space, so that diffusers keeps and passes each."""
-    own = [p for p in inspect.signature(init).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    fields = [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default)
-        for field in dataclasses.fields(MelSpec)
-    ]
-    init.__signature__ = inspect.Signature([*own, *fields])  # type: ignore[attr-defined]
-    return init
 
 
 class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own two bases differ in config_name
@@ -77,7 +63,7 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
     window: Tensor
 
     @register_to_config  # type: ignore[untyped-decorator]
-    @_with_mel_fields
+    @with_mel_fields
     def __init__(
         self,
         *,

@@ -1,28 +1,23 @@
-"""Published weights as data: read without running any code, weight norm resolved, loaded only if every key fits.
+"""Weights of published vocoders: read as plain tensors, weight norm resolved.
 
-Guarantee: `.safetensors` or a `.pt`/`.bin` that holds tensors and nothing else; a missing, unknown or misshapen key is
-refused by name. Weight norm is resolved by the operation that the publisher's own module runs, so outputs do not
-change. Price: the weights are held twice for a moment.
+Guarantee: weight norm is resolved by the operation that the publisher's own module runs, so outputs do not change.
+Price: the weights are held twice for a moment.
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipsonic.errors import CheckpointError
+from clipsonic.weights import read_plain
 
 State = dict[str, Tensor]
 
 _PAIRS = ((".weight_g", ".weight_v"), (".parametrizations.weight.original0", ".parametrizations.weight.original1"))
-_SHOWN = 4
 
 
 def read_state(path: Path, inside: str | None = None) -> State:
@@ -34,34 +29,15 @@ def read_state(path: Path, inside: str | None = None) -> State:
     Raises:
         CheckpointError: unreadable, or holding something other than tensors (code is never run).
     """
-    state = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickled(path)
-    if inside is not None and isinstance(state, dict) and isinstance(state.get(inside), dict):
+    state = read_plain(path)
+    if inside is not None and isinstance(state.get(inside), dict):
         state = state[inside]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"weights {path} hold more than named tensors: bring the file with the weights alone")
     return {
         str(key): value.detach().float() if value.is_floating_point() else value.detach()
         for key, value in state.items()
     }
-
-
-def _read_safetensors(path: Path) -> Any:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"weights {path} cannot be read ({_first_line(error)}): bring the file again") from None
-
-
-def _read_pickled(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            f"weights {path} hold objects other than tensors, which could run code and are not loaded: "
-            "bring a .safetensors file, or one with the weights alone"
-        ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"weights {path} cannot be read ({_first_line(error)}): bring the file again") from None
 
 
 def resolved(state: Mapping[str, Tensor]) -> tuple[State, int]:
@@ -88,49 +64,3 @@ def _weight(key: str, direction: Tensor, length: Tensor) -> Tensor:
         )
     weight: Tensor = torch._weight_norm(direction, length, 0)
     return weight
-
-
-def check_keys(own: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], where: Path | str) -> None:
-    """Refuse weights whose keys or shapes are not the network's.
-
-    Raises:
-        CheckpointError: the message lists them.
-    """
-    wrong = [f"{key} {found[key]} instead of {own[key]}" for key in own if key in found and own[key] != found[key]]
-    faults = [
-        *_listed("missing", sorted(set(own) - set(found))),
-        *_listed("unknown", sorted(set(found) - set(own))),
-        *_listed("wrong shape", wrong),
-    ]
-    if faults:
-        raise CheckpointError(
-            f"weights {where} do not fit their config ({'; '.join(faults)}): bring the matching files"
-        )
-
-
-def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Key to shape."""
-    return {key: tuple(value.shape) for key, value in state.items()}
-
-
-def load_strictly(network: nn.Module, state: State, where: Path | str) -> None:
-    """Put `state` into a network that may have been built without memory (on the device meta).
-
-    Raises:
-        CheckpointError: keys or shapes differ; the message lists them.
-    """
-    check_keys(shapes_of(network.state_dict()), shapes_of(state), where)
-    network.load_state_dict(state, strict=True, assign=True)
-    network.eval().requires_grad_(False)
-
-
-def _listed(what: str, items: list[str]) -> list[str]:
-    if not items:
-        return []
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return [f"{what}: {', '.join(items[:_SHOWN])}{more}"]
-
-
-def _first_line(error: BaseException) -> str:
-    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return text[:160].rstrip(" .:")

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 
 from clipsonic.clip.encodings import TextEncodings
-from clipsonic.clip.weights import content_hash, save_weights
 from clipsonic.errors import UsageError
 from clipsonic.files import write_json, write_whole
 from clipsonic.resources import bundled_root
+from clipsonic.weights import content_hash, save_weights
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from clipsonic.clip.embedder import CONFIG_FILE, WEIGHTS_FILE
-from clipsonic.errors import CheckpointError
+from clipsonic.errors import CheckpointError, first_line
 
 PREFIX = "hf-hub:"
 """Before OWNER/NAME of a repository with open_clip's config and weights."""
@@ -55,9 +55,8 @@ def hub_folder(repository: str) -> Path:
         except (OSError, ValueError):
             hf_hub_download(repository, PICKLED_FILE)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:80] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"CLIP {PREFIX}{repository} cannot be downloaded ({reason}): bring {CONFIG_FILE} and {WEIGHTS_FILE} of it "
-            "in one folder and give --clip FOLDER"
+            f"CLIP {PREFIX}{repository} cannot be downloaded ({first_line(error)}): bring {CONFIG_FILE} and "
+            f"{WEIGHTS_FILE} of it in one folder and give --clip FOLDER"
         ) from None
     return config.parent

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from clipsonic.errors import CheckpointError
+from clipsonic.errors import CheckpointError, first_line
 
 TEXT_MODELS = ("bert", "roberta", "xlm-roberta", "mt5", "m2m_100")
 """Kinds of text towers that open_clip knows how to use."""
@@ -50,7 +50,7 @@ class HubTokenizer:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         except (OSError, ValueError, ImportError, KeyError, AttributeError, TypeError) as error:
             raise CheckpointError(
-                f"tokenizer {name} cannot be used ({_first_line(error)}): download it once with a network, or give a "
+                f"tokenizer {name} cannot be used ({first_line(error)}): download it once with a network, or give a "
                 "CLIP whose tokenizer needs no code of its own"
             ) from None
         if language is not None and callable(mark := getattr(self.tokenizer, "set_src_lang_special_tokens", None)):
@@ -81,7 +81,7 @@ def check_text_model(name: str) -> None:
         config, _ = PretrainedConfig.get_config_dict(name)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"text model {name} cannot be had ({_first_line(error)}): its config is needed, download it once with a "
+            f"text model {name} cannot be had ({first_line(error)}): its config is needed, download it once with a "
             "network"
         ) from None
     if (kind := config.get("model_type")) not in TEXT_MODELS:
@@ -94,8 +94,3 @@ def check_text_model(name: str) -> None:
             f"text model {name} has {unsafe[0]} in its config, by which code of its author's choice would run: "
             "give another CLIP"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return text[:160].rstrip(" .:")

@@ -34,9 +34,9 @@ from clipsonic.clip.embedder import CARD_FILE, CONFIG_FILE, MERGES_FILE, WEIGHTS
 from clipsonic.clip.hub import PICKLED_FILE, PREFIX, check_resolves, hub_folder
 from clipsonic.clip.hub_text import HubTokenizer, check_text_model
 from clipsonic.clip.model_config import check_config, check_model
-from clipsonic.clip.weights import load_strictly, read_weights
-from clipsonic.errors import CheckpointError, UsageError
+from clipsonic.errors import CheckpointError, UsageError, first_line
 from clipsonic.resources import bundled_path
+from clipsonic.weights import load_strictly, read_weights
 
 BUNDLED_NAME = "tiny"
 _UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, pickle.UnpicklingError)
@@ -219,8 +219,9 @@ def _read_published(model: Any, path: Path) -> dict[str, torch.Tensor]:
     try:
         state: dict[str, torch.Tensor] = convert_state_dict(model, load_state_dict(str(path), weights_only=True))
     except (*_UNREADABLE, SafetensorError) as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} holds no plain weights ({reason}): bring a safetensors file") from None
+        raise CheckpointError(
+            f"{path} holds no plain weights ({first_line(error)}): bring a safetensors file"
+        ) from None
     if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
         state = convert_to_custom_text_state_dict(state)
     if "logit_scale" in state:
@@ -247,9 +248,8 @@ def _download(architecture: str, tag: str, facts: dict[str, Any]) -> str:
             check_resolves(hub)
         return str(download_pretrained(facts))
     except OSError as error:
-        reason = str(error).splitlines()[0][:80]
         raise CheckpointError(
-            f"weights {architecture}:{tag} cannot be downloaded ({reason}): bring {what} and give {give}"
+            f"weights {architecture}:{tag} cannot be downloaded ({first_line(error)}): bring {what} and give {give}"
         ) from None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from clipsonic.errors import ClipsonicError
+from clipsonic.errors import ClipsonicError, first_line
 
 PUBLISHED = {
     "openai/clip-vit-large-patch14": "Karlo's prior (its text encoder)",
@@ -61,7 +61,7 @@ def _outcome(check: Callable[[], Any]) -> str:
     try:
         check()
     except (ClipsonicError, OSError, ImportError, RuntimeError, ValueError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return first_line(error)
     return "ok"
 
 

@@ -17,8 +17,7 @@ from typing import Any, Protocol
 
 from clipsonic import remote
 from clipsonic.errors import UsageError
-from clipsonic.locks import held
-from clipsonic.names import is_plain_name
+from clipsonic.files import held, is_plain_name, is_remote
 from clipsonic.shards.corpus import default_cache_dir
 from clipsonic.shards.writer import INDEX_NAME
 
@@ -160,7 +159,7 @@ def destination_of(out: str | Path) -> Iterator[Destination]:
     Raises:
         UsageError: it is a file, or an address that cannot be written to.
     """
-    if not remote.is_remote(str(out)):
+    if not is_remote(str(out)):
         if Path(out).exists() and not Path(out).is_dir():
             raise UsageError(f"--out {out} is a file: give a folder")
         yield FolderDestination(Path(out))

@@ -25,10 +25,9 @@ from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.clip.pair_embeds import INDEX_NAME, STATE_FOLDER, embed_tar, is_embedded
 from clipsonic.clip.pairs import find_tars
 from clipsonic.errors import CorpusError, UsageError
-from clipsonic.files import TEMPORARY_SUFFIX, write_json
+from clipsonic.files import TEMPORARY_SUFFIX, held, write_json
 from clipsonic.ingest.executors import embedder_of, embedding_with, num_cores
 from clipsonic.ingest.run import load_embedder
-from clipsonic.locks import held
 from clipsonic.workers import in_workers
 
 _Tar = tuple[int, str]

@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from clipsonic.files import printable
 from clipsonic.ingest.batches import Embedder, PictureBatches
 from clipsonic.ingest.border import WorkerPool
 from clipsonic.ingest.destination import Destination
@@ -29,7 +30,7 @@ from clipsonic.ingest.plan import Unit
 from clipsonic.ingest.segments import ReadSettings, Segment
 from clipsonic.ingest.sources import Outcome
 from clipsonic.options import device_of
-from clipsonic.refusals import RefusalReason, printable
+from clipsonic.refusals import RefusalReason
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import ShardWriter
 from clipsonic.workers import Event

@@ -27,8 +27,9 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import IO
 
-from clipsonic import remote
-from clipsonic.refusals import RefusalReason, RefusedError, printable, refusal_of
+from clipsonic.files import is_remote, printable
+from clipsonic.refusals import RefusalReason, RefusedError, refusal_of
+from clipsonic.remote import opened, without_addresses
 
 TAR_SUFFIX = ".tar"
 _CAPTION_SUFFIX = ".txt"
@@ -129,7 +130,7 @@ def file_of(path: str, part: Part | None, most_bytes: float = math.inf) -> Itera
         RefusedError: unsafe_name, too_large, decode_error where the archive ends within the part or nothing is there,
             trouble where this machine, its network or the server does not give it now.
     """
-    if part is None and not remote.is_remote(path):
+    if part is None and not is_remote(path):
         yield path
         return
     if part is not None and leads_out(part.name):
@@ -155,13 +156,13 @@ def refusal_of_copy(path: str, error: Exception) -> RefusedError:
     cause = error.__cause__ or error  # fsspec says "not found" of every web server that does not answer as it should
     status = getattr(cause, "status", None) or 500
     is_final = isinstance(cause, FileNotFoundError) or (status < 500 and status not in _TRY_LATER)
-    is_trouble = refused.reason == RefusalReason.DECODE_ERROR and remote.is_remote(path) and not is_final
-    words = remote.without_addresses(f"it cannot be read: {refused.detail}")
+    is_trouble = refused.reason == RefusalReason.DECODE_ERROR and is_remote(path) and not is_final
+    words = without_addresses(f"it cannot be read: {refused.detail}")
     return RefusedError(RefusalReason.TROUBLE if is_trouble else refused.reason, words)
 
 
 def _bytes_of(path: str) -> AbstractContextManager[IO[bytes]]:
-    return remote.opened(path) if remote.is_remote(path) else Path(path).open("rb")
+    return opened(path) if is_remote(path) else Path(path).open("rb")
 
 
 def leads_out(name: str) -> bool:

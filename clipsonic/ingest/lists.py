@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
+from clipsonic.files import printable
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.manifests import bad_row, cells_of_csv, in_whole_characters, seconds_of, text_of
 from clipsonic.ingest.sources import Line, Remarks, RootNames, jobs_of, lines_of_folder
-from clipsonic.refusals import RefusalReason, RefusedError, printable
+from clipsonic.refusals import RefusalReason, RefusedError
 
 KINDS = ("csv", "json_by_label")
 COLUMNS = ("id", "start_s", "end_s", "caption", "split", "ignored")

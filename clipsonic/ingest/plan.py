@@ -24,14 +24,13 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import ClipsonicError, CorpusError, UsageError
-from clipsonic.files import TEMPORARY_SUFFIX, whole_file, write_json, write_whole
+from clipsonic.files import TEMPORARY_SUFFIX, is_plain_name, is_remote, whole_file, write_json, write_whole
 from clipsonic.ingest.batches import Embedder
 from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination
 from clipsonic.ingest.jobs import Job, has_changed
 from clipsonic.ingest.lists import Entry
 from clipsonic.ingest.sources import Outcome, Remarks, most_frequent_first
-from clipsonic.names import is_plain_name
-from clipsonic.remote import is_remote, opened
+from clipsonic.remote import opened
 from clipsonic.shards.merge import LISTS
 from clipsonic.shards.writer import FACTS_NAME, INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipsonic import remote
 from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.files import is_trouble
+from clipsonic.files import is_remote, is_trouble, printable
 from clipsonic.ingest.jobs import TAR_SUFFIX, Job, Part, members_of, refusal_of_copy, stamp_of_file
 from clipsonic.ingest.manifests import Row, bad_row, caption_of, interval_of, path_of, rows_of
-from clipsonic.refusals import RefusalReason, RefusedError, printable
+from clipsonic.refusals import RefusalReason, RefusedError
+from clipsonic.remote import list_files, name_of, without_addresses
 
 _SUFFIXES = """
 .mp4 .m4v .m4a .mp4v .mpg4 .mov .qt .mqv .3gp .3gpp .3g2 .3gp2 .f4v .f4p .mj2 .mjp2 .ism .ismv .insv .lrv .lrf .360
@@ -121,7 +121,7 @@ class RootNames:
 
     def of_url(self, url: str) -> str:
         """The name of what is at an address; nothing else of the address gets into a corpus."""
-        return self._name(url, remote.name_of(url))
+        return self._name(url, name_of(url))
 
     def _name(self, real: str, last: str) -> str:
         if real not in self._names:
@@ -133,7 +133,7 @@ class RootNames:
 
 
 def _lines_of(given: str | Path, names: RootNames, remarks: Remarks) -> Iterator[Line]:
-    if isinstance(given, str) and remote.is_remote(given):
+    if isinstance(given, str) and is_remote(given):
         return _lines_of_url(given, names, remarks)
     source = Path(given)
     if _is_folder(source):
@@ -157,7 +157,7 @@ def _is_folder(path: Path) -> bool:
 
 def _lines_of_url(url: str, names: RootNames, remarks: Remarks) -> Iterator[Line]:
     """All media files and tars below an address."""
-    found = remote.list_files(url)
+    found = list_files(url)
     one_file = len(found) == 1 and found[0][0] == url
     root = names.of_url(url.rstrip("/").rpartition("/")[0] if one_file else url)
     wanted = [item for item in found if one_file or _is_media(item[1], remarks)]
@@ -258,7 +258,7 @@ def _lines_of_manifest(manifest: Path, names: RootNames, remarks: Remarks) -> It
         raise UsageError(f"manifest {str(manifest)!r} lists nothing: give one path a line")
     for number, words in refused:
         source = f"{printable(manifest.name)}, line {number}"
-        remarks.refuse(source, RefusalReason.BAD_ROW, remote.without_addresses(printable(words)))
+        remarks.refuse(source, RefusalReason.BAD_ROW, without_addresses(printable(words)))
 
 
 def _line_of_row(row: Row, manifest: Path, names: RootNames) -> Line | None:
@@ -272,8 +272,8 @@ def _line_of_row(row: Row, manifest: Path, names: RootNames) -> Line | None:
     if row is None or _is_comment(row, manifest):
         return None
     given, (start_s, end_s), caption = path_of(row), interval_of(row), caption_of(row)
-    if remote.is_remote(given):
-        last = remote.name_of(given)
+    if is_remote(given):
+        last = name_of(given)
         source = f"{names.of_url(given.rpartition('/')[0])}/{printable(last)}"
         return Line(Path(last), source, start_s, end_s, caption, url=given)
     path = manifest.parent / given

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
+from clipsonic.audio.hearing import FREQUENCY_CELLS, columns_of, halving, level_free
 from clipsonic.audio.mel import LogMel
 from clipsonic.errors import CheckpointError, SpecError
 from clipsonic.files import write_whole
@@ -28,7 +29,6 @@ from clipsonic.soundstage.kinds import KINDS
 from clipsonic.specs import MelSpec
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
-_FREQUENCY_CELLS = 4
 
 
 @dataclass(frozen=True)
@@ -91,23 +91,18 @@ class Judge(nn.Module):
         self.log_mel = LogMel(self.config.mel)
         widths = (1, *self.config.channels)
         shapes = zip(widths[:-1], widths[1:], self.config.depths, strict=True)
-        self.stages = nn.Sequential(*[_stage(*shape) for shape in shapes])
-        pooled = 2 * widths[-1] * _FREQUENCY_CELLS
+        self.stages = nn.Sequential(*[halving(*shape) for shape in shapes])
+        pooled = 2 * widths[-1] * FREQUENCY_CELLS
         self.features = nn.Sequential(nn.Linear(pooled, self.config.num_features), nn.GELU())
         self.head = nn.Linear(self.config.num_features, len(self.config.kinds))
 
     def picture(self, wave: Tensor) -> Tensor:
         """The level-free spectrogram (B, 1, M, F) in [0, 1]: 1 is the item's loudest cell, 0 is range_db below it."""
-        power = wave.double().pow(2).mean(dim=1, keepdim=True)
-        equal = wave / power.sqrt().clamp_min(1e-12).to(wave.dtype)
-        mel: Tensor = self.log_mel(equal)
-        span = self.config.mel.from_db(self.config.range_db)
-        return (1.0 + (mel - mel.amax(dim=(1, 2), keepdim=True)) / span).clamp_min(0.0)[:, None]
+        return level_free(self.log_mel, wave, self.config.range_db)
 
     def judge_picture(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(logits (B, C), features (B, num_features)) of `picture`'s result."""
-        cells = nn.functional.adaptive_avg_pool2d(self.stages(picture), (_FREQUENCY_CELLS, None))
-        flat = cells.flatten(1, 2)
+        flat = columns_of(self.stages(picture))
         features = self.features(torch.cat([flat.mean(dim=2), flat.amax(dim=2)], dim=1))
         return self.head(features), features
 
@@ -161,16 +156,6 @@ class Judge(nn.Module):
 def load_judge(folder: Path | None = None) -> Judge:
     """The bundled judge, or the one in `folder`."""
     return Judge.load(folder or bundled_path("priors", "judge"))
-
-
-def _stage(width_in: int, width_out: int, depth: int) -> nn.Sequential:
-    """Halve time and frequency, then look again at the same scale `depth` - 1 times."""
-    layers: list[nn.Module] = []
-    for place in range(depth):
-        first = place == 0
-        conv = nn.Conv2d(width_in if first else width_out, width_out, 3, 2 if first else 1, 1, bias=False)
-        layers += [conv, nn.BatchNorm2d(width_out), nn.ReLU()]
-    return nn.Sequential(*layers)
 
 
 def _stored(tensor: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipsonic.clip.weights import load_strictly
 from clipsonic.errors import SpecError
+from clipsonic.weights import load_strictly
 
 
 @dataclass(frozen=True)
@@ -176,21 +176,6 @@ def merged_weights(network: nn.Module) -> dict[str, Tensor]:
             if name in layer.lora_A:
                 state[f"{path}.weight"] += layer.get_delta_weight(name).detach().to(state[f"{path}.weight"])
     return state
-
-
-def cut(weights: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """The adapter of a lower rank whose products B A are nearest to these (Eckart and Young 1936).
-
-    Args:
-        weights: as `adapter_weights` gives them.
-    """
-    found: dict[str, Tensor] = {}
-    for key in (key for key in weights if key.endswith(".A")):
-        path = key.removesuffix(".A")
-        u, s, v = torch.linalg.svd(weights[f"{path}.B"].float() @ weights[key].float(), full_matrices=False)
-        half = s[:rank].sqrt()
-        found[key], found[f"{path}.B"] = half[:, None] * v[:rank], u[:, :rank] * half
-    return found
 
 
 class _Plain(nn.Module):

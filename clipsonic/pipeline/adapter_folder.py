@@ -8,25 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor, nn
 
-from clipsonic.clip.weights import content_hash, read_weights, save_weights
 from clipsonic.errors import CheckpointError, SpecError, UsageError
 from clipsonic.files import write_json
 from clipsonic.models.lowrank import (
     LowRank,
     adapter_weights,
     add_adapter,
-    cut,
     remove_adapter,
     set_adapter_weights,
     without_adapters,
 )
 from clipsonic.pipeline.folder import uncompiled
+from clipsonic.weights import content_hash, read_weights, save_weights
 
 ADAPTER = "adapter"
 FEW_STEPS = "fewstep"
@@ -83,11 +82,6 @@ class Adapter:
     def fits(self, network: nn.Module, names: Collection[str]) -> bool:
         """Whether a network with these names for its weights has the very ones that the adapter was trained on."""
         return not _differing(self.network, network_facts(network)) and self.base in names
-
-    def cut_to(self, rank: int) -> Self:
-        """The nearest adapter of a lower rank: smaller, and a little other; train on from it with `adapter.start`."""
-        shape = LowRank(rank, self.shape.alpha * rank / self.shape.rank, self.shape.modules)
-        return replace(self, shape=shape, weights=cut(self.weights, rank))
 
     def save(self, folder: Path) -> None:
         """Write the folder that `from_folder` reads."""

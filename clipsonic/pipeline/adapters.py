@@ -21,12 +21,12 @@ from typing import Any, Self
 
 import torch
 
-from clipsonic.clip.weights import content_hash
 from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.files import write_json
 from clipsonic.models.lowrank import remove_adapter, use_adapters, without_adapters
 from clipsonic.pipeline.adapter_folder import ADAPTER, CONFIG_FILE, FEW_STEPS, Adapter, base_hash, inside
 from clipsonic.pipeline.folder import stored_weights
+from clipsonic.weights import content_hash
 
 ROUNDED_FILE = "rounded_from.json"
 """`weights`: the name of the denoiser's weights beside it; `rounded_from`: those that they had before."""

@@ -19,18 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from clipsonic.clip.embedder import CONFIG_FILE as CLIP_CONFIG
-from clipsonic.clip.weights import read_weights
-from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError
-from clipsonic.files import flush
-from clipsonic.names import is_plain_name
+from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError, first_line
+from clipsonic.files import flush, is_plain_name
 from clipsonic.prior.adapter import CONFIG_FILE as PRIOR_CONFIG
 from clipsonic.resources import bundled_path, bundled_root
 from clipsonic.settings import NOTHING, NUMBER, OBJECT, PLAIN, TEXT, WHOLE, Kind, arguments_of, either, list_of, taken
 from clipsonic.specs import MelSpec, SegmentSpec
+from clipsonic.weights import check_shapes, read_weights, shapes_in, shapes_of
 
 INDEX_FILE = "model_index.json"
 PIPELINE = "ClipSonicPipeline"
@@ -58,7 +56,6 @@ NEVER_ASKED = ("trust_remote_code", "custom_pipeline")
 _NEVER = ["*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"]
 _PART_CONFIGS = {"clip": CLIP_CONFIG, "prior": PRIOR_CONFIG}
 _VOCODER_CONFIG = "config.json"
-_SHOWN = 3
 
 
 def find_pipeline(name: str | Path, hub_options: dict[str, Any]) -> Path:
@@ -193,17 +190,7 @@ def check_weights(network: Any, folder: Path, variant: str | None = None) -> Non
     Raises:
         CheckpointError: the message lists them.
     """
-    own = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    stored = _stored_shapes(folder, variant)
-    faults = [
-        *_listed("missing", sorted(set(own) - set(stored))),
-        *_listed("unknown", sorted(set(stored) - set(own))),
-        *_listed("wrong shape", [key for key in own if key in stored and own[key] != stored[key]]),
-    ]
-    if faults:
-        raise CheckpointError(
-            f"weights in {folder} do not fit their config ({'; '.join(faults)}): bring the matching files"
-        )
+    check_shapes(shapes_of(network.state_dict()), shapes_in(_weight_files(folder, variant)), folder)
 
 
 def stored_weights(folder: Path, variant: str | None = None) -> dict[str, Tensor]:
@@ -218,19 +205,6 @@ def stored_weights(folder: Path, variant: str | None = None) -> dict[str, Tensor
 def _weight_files(folder: Path, variant: str | None) -> list[Path]:
     of_variant = [path for path in sorted(folder.glob("*.safetensors")) if (variant or "") in path.name]
     return [path for path in of_variant if (variant is None) == (path.name.count(".") == 1)]
-
-
-def _stored_shapes(folder: Path, variant: str | None) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path in _weight_files(folder, variant):
-        try:
-            with safe_open(path, framework="pt") as file:
-                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(
-                f"weights {path} cannot be read ({first_line(error)}): bring the file again"
-            ) from None
-    return shapes
 
 
 def vocoder_of_space(spec: MelSpec) -> Path | None:
@@ -325,16 +299,3 @@ def _flush(folder: Path) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
             flush(path)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, as part of a sentence."""
-    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return text[:160].rstrip(" .:")
-
-
-def _listed(what: str, items: list[str]) -> list[str]:
-    if not items:
-        return []
-    more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return [f"{what}: {', '.join(items[:_SHOWN])}{more}"]

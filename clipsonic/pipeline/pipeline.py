@@ -24,7 +24,7 @@ from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.diffusion.objective import check_scheduler
 from clipsonic.diffusion.sampling import EVERYWHERE, Guidance, initial_noise, num_network_steps, sample
 from clipsonic.diffusion.schedulers import make_scheduler
-from clipsonic.errors import CheckpointError, UsageError
+from clipsonic.errors import CheckpointError, UsageError, first_line
 from clipsonic.models.conditioner import Condition
 from clipsonic.models.lowrank import without_adapters
 from clipsonic.pipeline.adapter_folder import Adapter
@@ -187,7 +187,7 @@ class ClipSonicPipeline(DiffusionPipeline):
             pipeline = super().from_pretrained(str(folder), **{**kwargs, "use_safetensors": True})
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise CheckpointError(
-                f"pipeline folder {folder} cannot be loaded ({saved.first_line(error)}): bring it again"
+                f"pipeline folder {folder} cannot be loaded ({first_line(error)}): bring it again"
             ) from None
         if "denoiser" not in kwargs:
             saved.check_weights(pipeline.denoiser, folder / "denoiser", kwargs.get("variant"))

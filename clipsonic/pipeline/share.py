@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.pipeline.folder import CARD_FILE, first_line
+from clipsonic.errors import ClipsonicError, UsageError, first_line
+from clipsonic.pipeline.folder import CARD_FILE
 
 HUB_CARD = "README.md"
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")

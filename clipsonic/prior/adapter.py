@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from clipsonic.clip.weights import load_strictly, read_weights, save_exactly, save_weights
 from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError
 from clipsonic.files import write_json, write_whole
 from clipsonic.prior.core import ItemNoise, PriorCore, Spoken
 from clipsonic.prior.dalle2 import Dalle2Core, LaionShape, PriorShape
 from clipsonic.prior.shapes import UnclipShape
+from clipsonic.weights import load_strictly, read_weights, save_exactly, save_weights
 
 if TYPE_CHECKING:
     from clipsonic.clip.embedder import ClipEmbedder

@@ -13,9 +13,9 @@ from typing import Self
 import numpy as np
 import torch
 
-from clipsonic.clip.weights import read_weights, save_weights
 from clipsonic.errors import CheckpointError, UsageError
 from clipsonic.files import write_json
+from clipsonic.weights import read_weights, save_weights
 
 MAX_BANK = 65_536
 CONFIG_FILE = "bank_config.json"

@@ -80,7 +80,7 @@ def _read(source: Path, kind: str) -> Published:
 
 
 def _read_ours(source: Path) -> Published:
-    from clipsonic.clip.weights import read_weights
+    from clipsonic.weights import read_weights
 
     facts = read_facts(source)
     state = read_weights(source / WEIGHTS_FILE)

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from clipsonic.clip.weights import read_plain
 from clipsonic.errors import CheckpointError, SpecError
 from clipsonic.prior.dalle2 import Dalle2Core, LaionShape
 from clipsonic.prior.published import Published, read_json, with_defaults
 from clipsonic.settings import ANYTHING, PLAIN, Kind
+from clipsonic.weights import read_plain
 
 CONFIG_FILE = "prior_config.json"
 _NAMES = ("ema_model", "model", "state_dict")  # of the weights in a trainer's file, the better ones first

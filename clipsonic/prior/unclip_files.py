@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from clipsonic.clip.weights import read_plain
 from clipsonic.errors import CheckpointError
 from clipsonic.prior.published import Published, read_json, with_defaults
 from clipsonic.prior.shapes import UnclipShape
 from clipsonic.settings import arguments_of
+from clipsonic.weights import read_plain
 
 _CONFIG, _SCHEDULER_CONFIG = "config.json", "scheduler_config.json"
 _WEIGHTS = (

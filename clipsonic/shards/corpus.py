@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from clipsonic import remote
 from clipsonic.errors import ClipsonicError, CorpusError
-from clipsonic.files import write_whole
+from clipsonic.files import is_remote, write_whole
 from clipsonic.shards.cache import ShardCache
 from clipsonic.shards.writer import FACTS_NAME, INDEX_NAME, CorpusIndex, each_facts
 
@@ -159,7 +159,7 @@ def open_corpus(where: Place | Corpus, cache_dir: Place | None = None, cache_gb:
     """
     if isinstance(where, Corpus):
         return where
-    if remote.is_remote(str(where), "corpus"):
+    if is_remote(str(where), "corpus"):
         return FarCorpus(str(where), Path(cache_dir) if cache_dir else default_cache_dir(), cache_gb)
     return FolderCorpus(Path(where))
 

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import CorpusError, FingerprintError, SpecError, UsageError
-from clipsonic.files import whole_file, write_whole
-from clipsonic.locks import held
+from clipsonic.files import held, whole_file, write_whole
 from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec
 

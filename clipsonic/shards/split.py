@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
-from clipsonic.files import whole_file
-from clipsonic.locks import held
-from clipsonic.names import is_plain_name
+from clipsonic.files import held, is_plain_name, whole_file
 from clipsonic.seeding import seed_for
 from clipsonic.shards.duplicates import near_duplicates
 from clipsonic.shards.merge import LISTS, LOCK_NAME

@@ -26,8 +26,15 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from clipsonic.errors import CorpusError, SpecError
-from clipsonic.files import is_trouble, naming, new_temporary, remove_temporaries, whole_file, write_whole
-from clipsonic.names import is_plain_name
+from clipsonic.files import (
+    is_plain_name,
+    is_trouble,
+    naming,
+    new_temporary,
+    remove_temporaries,
+    whole_file,
+    write_whole,
+)
 from clipsonic.shards.record import Record, decode_record, encode_facts, encode_record
 from clipsonic.specs import CorpusSpec
 

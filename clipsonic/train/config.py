@@ -18,6 +18,7 @@ from clipsonic.train.lessons.configs import (
     AdapterConfig,
     ClipConfig,
     DistillConfig,
+    EarConfig,
     JudgeConfig,
     PriorConfig,
     VocoderConfig,
@@ -26,7 +27,7 @@ from clipsonic.train.lessons.configs import (
 
 __all__ = ["AdversaryConfig", "EmaConfig", "OptimConfig", "RunConfig", "TrainConfig"]
 
-LESSONS = ("sound", "clip", "prior", "vocoder", "judge")
+LESSONS = ("sound", "clip", "prior", "vocoder", "judge", "ear")
 SHARDED = ("sound", "prior")
 """Lessons whose weights FSDP may share out."""
 
@@ -233,6 +234,7 @@ READS = {
     **dict.fromkeys(("clip", "prior"), ("pairs", "val_pairs")),
     "vocoder": ("corpora", "recordings"),
     "judge": (),
+    "ear": ("corpora",),
 }
 """What each lesson learns from; one of your own may read anything."""
 
@@ -271,8 +273,8 @@ class TrainConfig(EngineConfig):
     """A whole run.
 
     Args:
-        learn: the lesson (sound, clip, prior, vocoder, judge), or MODULE:NAME of the `course` of one of your own. sound
-            is an adapter with adapter.rank, and one that needs few steps with distill.steps
+        learn: the lesson (sound, clip, prior, vocoder, judge, ear), or MODULE:NAME of the `course` of one of your own.
+            sound is an adapter with adapter.rank, and one that needs few steps with distill.steps
         optim: AdamW and its schedule
         ema: the averaged weights
         run: how long, how often, on what
@@ -288,6 +290,7 @@ class TrainConfig(EngineConfig):
         prior: the lesson prior
         vocoder: the lesson vocoder
         judge: the lesson judge
+        ear: the lesson ear
     """
 
     learn: str = "sound"
@@ -303,6 +306,7 @@ class TrainConfig(EngineConfig):
     prior: PriorConfig = field(default_factory=PriorConfig)
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
+    ear: EarConfig = field(default_factory=EarConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,11 +20,11 @@ import pytest
 
 from clipsonic import remote
 from clipsonic.errors import ClipsonicError
+from clipsonic.files import held
 from clipsonic.ingest.jobs import has_changed, with_hash
 from clipsonic.ingest.reembed import reembed
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.sources import list_jobs
-from clipsonic.locks import held
 from clipsonic.shards.merge import merge
 from clipsonic.shards.split import split
 from clipsonic.shards.writer import CorpusIndex
@@ -202,7 +202,7 @@ def test_a_second_run_into_a_folder_says_so_and_touches_nothing(videos: Path, tm
 
 
 def test_a_run_that_was_killed_leaves_nothing_locked(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from clipsonic.locks import held\n"
+    code = "import sys; from pathlib import Path; from clipsonic.files import held\n"
     code += f"with held(Path({str(tmp_path / 'lock')!r}), 'it'): print('held', flush=True); sys.stdin.read()"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

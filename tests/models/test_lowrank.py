@@ -15,7 +15,6 @@ from clipsonic.models.lowrank import (
     adapter_weights,
     adapters_off,
     add_adapter,
-    cut,
     learning_weights,
     linear_paths,
     merged_weights,
@@ -143,14 +142,3 @@ def test_what_does_not_fit_is_refused() -> None:
     add_adapter(network, SHAPE, "one")
     with pytest.raises(CheckpointError, match="weights here do not fit their config"):
         set_adapter_weights(network, "one", {"blocks.0.mlp_in.A": torch.zeros(3, 16)}, "here")
-
-
-def test_an_adapter_is_cut_to_the_nearest_of_a_lower_rank() -> None:
-    generator = torch.Generator().manual_seed(5)
-    a, b = torch.randn(4, 20, generator=generator), torch.randn(12, 4, generator=generator)
-    whole = cut({"x.A": a, "x.B": b}, 4)
-    torch.testing.assert_close(whole["x.B"] @ whole["x.A"], b @ a, atol=1e-4, rtol=1e-4)  # float32 SVD of 12 x 20
-    half = cut({"x.A": a, "x.B": b}, 2)
-    assert (half["x.A"].shape, half["x.B"].shape) == ((2, 20), (12, 2))
-    missed = torch.linalg.svdvals(b @ a)[2:].square().sum().sqrt()  # what no matrix of rank 2 can have
-    torch.testing.assert_close(torch.linalg.norm(half["x.B"] @ half["x.A"] - b @ a), missed, atol=1e-4, rtol=1e-4)

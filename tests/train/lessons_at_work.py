@@ -26,6 +26,12 @@ segment: {sample_rate_hz: 4000, n_fft: 256, hop_length: 64, num_mels: 16, f_max_
 optim: {warmup_steps: 3, batch_size: 4}
 condition: {embed_noise_std: 0.4}
 """
+EAR = """\
+learn: ear
+ear: {channels: [4, 8], depths: [1, 2], hidden: 8}
+segment: {sample_rate_hz: 4000, n_fft: 256, hop_length: 64, num_mels: 16, f_max_hz: 2000.0, num_mel_frames: 63}
+optim: {warmup_steps: 3, batch_size: 4}
+"""
 TAUGHT = {
     "adapter": "adapter: {rank: 2, alpha: 2.0, keep: 2.0}",
     "fewstep": "adapter: {rank: 2, alpha: 2.0}\ndistill: {steps: 2, teacher_steps: 4}",
@@ -43,6 +49,15 @@ def tiny_sound(folder: Path) -> list[str]:
     if not corpus.exists():
         tones(corpus, 43, num_frames=(2, 12, 4, 8))
     return ["--config", str(folder / "sound.yaml"), "--corpus", str(corpus)]
+
+
+def tiny_ear(folder: Path) -> list[str]:
+    """Tones of one second, what an ear needs at least."""
+    (folder / "ear.yaml").write_text(EAR)
+    corpus = folder / "corpus"
+    if not corpus.exists():
+        tones(corpus, 43, num_frames=(2, 12, 4, 8))
+    return ["--config", str(folder / "ear.yaml"), "--corpus", str(corpus)]
 
 
 def taught(name: str, folder: Path) -> list[str]:
@@ -71,6 +86,7 @@ LESSONS = {
     "prior": tiny_prior,
     "vocoder": tiny_vocoder,
     "judge": tiny_judge,
+    "ear": tiny_ear,
 }
 """What makes a lesson's data in a folder and says its words."""
 

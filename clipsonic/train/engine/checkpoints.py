@@ -16,7 +16,7 @@ from typing import Any
 import lightning
 import torch
 
-from clipsonic.errors import CheckpointError, TrainingError, UsageError
+from clipsonic.errors import CheckpointError, TrainingError, UsageError, first_line
 from clipsonic.files import whole_file
 from clipsonic.train.engine.callbacks import Validation
 from clipsonic.train.engine.checkpoint_files import CheckpointFiles
@@ -149,9 +149,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if "identity" not in checkpoint[STATE_KEY]:
             raise KeyError("it is of version 0.1, before all lessons had one engine")
     except (RuntimeError, EOFError, KeyError, AttributeError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"checkpoint {path} cannot be read ({reason}): "
+            f"checkpoint {path} cannot be read ({first_line(error)}): "
             "delete it to continue from the one before, or give --resume never"
         ) from error
     return checkpoint

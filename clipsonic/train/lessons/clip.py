@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather
 from torch.nn.functional import cross_entropy
 
 from clipsonic.clip import open_clip as door
@@ -34,6 +33,7 @@ from clipsonic.train.engine.draws import Draws
 from clipsonic.train.engine.lesson import Batch, Course, Held, Lesson, Losses, Shown
 from clipsonic.train.engine.norm import over_processes
 from clipsonic.train.lessons.clip_card import card_text, figures_of, nearest_captions, probes_of
+from clipsonic.train.lessons.contrast import of_all
 from clipsonic.train.streams.pictures import PictureStream, spoken
 
 _MAX_LOGIT_SCALE = math.log(100.0)
@@ -73,7 +73,7 @@ class ClipLesson(Lesson):
         pixels = batch["pictures"].permute(0, 3, 1, 2).float().div_(255.0).sub_(self.mean).div_(self.std)
         image_BE = self.network.encode_image(pixels, normalize=True).float()
         text_BE = door.encode_captions(self.network, batch["tokens"]).float()
-        images_NE, texts_NE, spoken_N = (_of_all(rows, draws) for rows in (image_BE, text_BE, batch["spoken"]))
+        images_NE, texts_NE, spoken_N = (of_all(rows, draws) for rows in (image_BE, text_BE, batch["spoken"]))
         own_B = draws.rank * len(image_BE) + torch.arange(len(image_BE), device=image_BE.device)
         equal_BN = (batch["spoken"][:, None] == spoken_N).scatter(1, own_B[:, None], False)
         with torch.autocast(image_BE.device.type, enabled=False):
@@ -143,15 +143,6 @@ def contrastive(to_texts_BN: Tensor, to_images_BN: Tensor, own_B: Tensor) -> Ten
     """
     to_texts_B = cross_entropy(to_texts_BN, own_B, reduction="none")
     return 0.5 * (to_texts_B + cross_entropy(to_images_BN, own_B, reduction="none"))
-
-
-def _of_all(rows: Tensor, draws: Draws) -> Tensor:
-    """The rows of all processes, one process after the other, with their gradients.
-
-    Process q gets sum_r dL_r/de_q for its embeddings e_q, where L_r is the mean over the B rows of process r; the mean
-    over q that DDP makes of what follows is then (1/n) sum_r dL_r/dw, the gradient of the mean over all n B rows.
-    """
-    return torch.cat(all_gather(rows)) if draws.world_size > 1 else rows  # type: ignore[no-untyped-call]
 
 
 def course(config: TrainConfig, sources: Sources, init: str | None, saved: dict[str, Tensor] | None) -> Course:

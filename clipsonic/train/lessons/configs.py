@@ -180,3 +180,43 @@ class JudgeConfig:
         require(self.num_held_out >= 25, "judge.num_held_out", self.num_held_out, "at least 25, one of each kind")
         long = len(self.lengths_s) > 0 and min(self.lengths_s) >= 1.0
         require(long, "judge.lengths_s", self.lengths_s, "1 s or more")
+
+
+@dataclass(frozen=True)
+class EarConfig:
+    """The lesson `ear`: from sounds to the CLIP embeddings of their frames; its mel space and window are `segment`.
+
+    Args:
+        channels: widths of the stages.
+        depths: convolutions in each stage.
+        hidden: width before the last layer.
+        num_frames: of a record that are right for its sound, drawn at each step.
+        temperature: what cosines are divided by.
+        twins: frames of two records at least so alike (a cosine) are never called wrong for each other.
+        hardness: how much more those wrong ones count that are alike, in logits per cosine.
+        doubt: from 0 to 1, how much less a pair teaches that does not fit; 0 believes all pairs alike.
+        near_weight: of the distance to an own frame beside the contrast.
+    """
+
+    channels: tuple[int, ...] = (24, 40, 80, 128)
+    depths: tuple[int, ...] = (1, 2, 2, 2)
+    hidden: int = 256
+    num_frames: int = 2
+    temperature: float = 0.07
+    twins: float = 0.99
+    hardness: float = 0.0
+    doubt: float = 0.0
+    near_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("channels", "depths"):
+            values = getattr(self, name)
+            require(len(values) > 0 and min(values) >= 1, f"ear.{name}", values, "positive")
+        same = len(self.channels) == len(self.depths)
+        require(same, "ear.depths", self.depths, f"as many as the {len(self.channels)} ear.channels")
+        for name in ("hidden", "num_frames"):
+            require(getattr(self, name) >= 1, f"ear.{name}", getattr(self, name), "at least 1")
+        require(self.temperature > 0.0, "ear.temperature", self.temperature, "above 0")
+        for name in ("hardness", "near_weight"):
+            require(getattr(self, name) >= 0.0, f"ear.{name}", getattr(self, name), "at least 0")
+        require(0.0 <= self.doubt <= 1.0, "ear.doubt", self.doubt, "from 0 to 1")

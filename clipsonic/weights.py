@@ -1,4 +1,4 @@
-"""Weights as data: strict loading, float16 on disk, and a fingerprint of their content.
+"""Weights as data: read without running any code, loaded only where every key fits, and a fingerprint of their content.
 
 Guarantee: a missing key, an extra key or a wrong shape is refused with all of them named; equal weights (after
 rounding to float16) have equal fingerprints wherever they lie. Price: one pass over the weights.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save, save_file
 
-from clipsonic.errors import CheckpointError
+from clipsonic.errors import CheckpointError, first_line
 from clipsonic.files import whole_file, write_whole
 
 _SHOWN = 4
@@ -47,38 +49,65 @@ def content_hash(state: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()[:12]
 
 
-def load_strictly(module: torch.nn.Module, state: Mapping[str, torch.Tensor], where: Path | str) -> None:
-    """Copy `state` into `module` (cast to the module's types).
+def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """Key to shape."""
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def shapes_in(paths: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """Key to shape of what lies in safetensors files, from their headers.
 
     Raises:
-        CheckpointError: keys or shapes differ; the message lists them.
+        CheckpointError: one is damaged.
     """
-    own = module.state_dict()
-    faults = _listed("missing", sorted(set(own) - set(state))) + _listed("unknown", sorted(set(state) - set(own)))
-    wrong = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in state and state[key].shape != value.shape
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in paths:
+        try:
+            with safe_open(path, framework="pt") as file:
+                shapes |= {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise _unreadable(path, error) from None
+    return shapes
+
+
+def check_shapes(own: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], where: Path | str) -> None:
+    """Refuse weights whose keys or shapes are not the network's own.
+
+    Raises:
+        CheckpointError: the message lists them.
+    """
+    wrong = [f"{key} {found[key]} instead of {own[key]}" for key in own if key in found and own[key] != found[key]]
+    faults = [
+        *_listed("missing", sorted(set(own) - set(found))),
+        *_listed("unknown", sorted(set(found) - set(own))),
+        *_listed("wrong shape", wrong),
     ]
-    faults += _listed("wrong shape", wrong)
     if faults:
         raise CheckpointError(
             f"weights {where} do not fit their config ({'; '.join(faults)}): bring the matching files"
         )
-    module.load_state_dict(state, strict=True)
+
+
+def load_strictly(
+    module: torch.nn.Module, state: Mapping[str, torch.Tensor], where: Path | str, *, assign: bool = False
+) -> None:
+    """Copy `state` into `module` (cast to the module's types), or put it there as it is (`assign`), which a module
+    without memory (on the device meta) needs.
+
+    Raises:
+        CheckpointError: keys or shapes differ; the message lists them.
+    """
+    check_shapes(shapes_of(module.state_dict()), shapes_of(state), where)
+    module.load_state_dict(state, strict=True, assign=assign)
 
 
 def save_weights(path: Path, state: Mapping[str, torch.Tensor]) -> None:
     """Write safetensors in float16, whole."""
-    from safetensors.torch import save
-
     write_whole(path, save(halved(state)))
 
 
 def save_exactly(path: Path, state: Mapping[str, torch.Tensor], floating: torch.dtype) -> None:
     """Write safetensors with floating weights of this type, whole; tensors that share memory are written each."""
-    from safetensors.torch import save_file
-
     kept: dict[str, torch.Tensor] = {}
     places: set[int] = set()
     for key, value in state.items():
@@ -97,15 +126,12 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     Raises:
         CheckpointError: missing or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if not path.is_file():
         raise CheckpointError(f"weights {path} are missing: the folder is incomplete, save or train it again")
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"weights {path} cannot be read ({error}): bring the file again") from None
+        raise _unreadable(path, error) from None
 
 
 def read_plain(path: Path) -> dict[str, Any]:
@@ -120,19 +146,22 @@ def read_plain(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"weights {path} are missing: bring the file, or give its path")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path} holds no plain weights ({_first_words(error)}): bring a safetensors file, or a .pth of tensors"
+            f"{path} holds no plain weights but objects that could run code and are not loaded: bring a safetensors "
+            "file, or a .pth of tensors"
+        ) from None
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} holds no plain weights ({first_line(error)}): bring a safetensors file, or a .pth of tensors"
         ) from None
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{path} holds a {type(loaded).__name__}, not weights by name: bring a safetensors file")
     return loaded
 
 
-def _first_words(error: BaseException) -> str:
-    """What an unreadable file's error says, as part of a sentence."""
-    text = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return text[:120].rstrip(" .:")
+def _unreadable(path: Path, error: BaseException) -> CheckpointError:
+    return CheckpointError(f"weights {path} cannot be read ({first_line(error)}): bring the file again")
 
 
 def _listed(what: str, items: list[str]) -> list[str]:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from clipsonic.clip.weights import (
+from clipsonic.errors import CheckpointError
+from clipsonic.weights import (
     content_hash,
     halved,
     load_strictly,
@@ -12,7 +13,6 @@ from clipsonic.clip.weights import (
     save_exactly,
     save_weights,
 )
-from clipsonic.errors import CheckpointError
 
 
 def module():
