@@ -1,29 +1,38 @@
-"""A process of ours, and what we and it send each other: a head of JSON, then the bytes of arrays.
+"""A process of ours from both of its ends, and what goes between them: a head of JSON, then the bytes of arrays.
 
 Guarantee: what comes in is plain data, never unpickled; whatever the sender says, taking a message holds at most 256 kB
 of head (6 MB as objects) and `most_bytes` of arrays, checked before they are held, and never waits for bytes that do
-not come. The process finds the same clipsonic, its libraries start no threads of their own, and whatever it does,
-nobody waits for its end longer than said. Price: about half a second until it answers; each byte is copied once from
-the socket into the array that it ends in. (No fork of a parent full of threads and weights, and not multiprocessing,
-which would import the caller's main script, torch and all, again in it.)
+not come. The process finds the same clipsonic, its libraries start no threads of their own, whatever a file does to the
+functions that it calls stays in it, and it ends by itself when its parent is gone; whatever it does, nobody waits for
+its end longer than said. Price: about half a second until it answers, for it imports what the served module does and
+nothing else; each byte is copied once from the socket into the array that it ends in. (No fork of a parent full of
+threads and weights, and not multiprocessing, which would import the caller's main script, torch and all, again in it.)
 
     4 bytes   length of the head, big endian
     head      ASCII: [{"kind": ..., ...}, [["uint8", [224, 224, 3]], ...]]
     arrays    the bytes of each, in C order, one behind the other
+
+The process sends {"kind": "ready"} once; then for each call {"facts": ...} and the arrays that the function returned
+or, of one that yields, its messages and {"kind": "done"}; or {"kind": "refused", ...}.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import logging
 import math
 import os
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +40,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import clipsonic
-from clipsonic.refusals import MalformedError
+from clipsonic.errors import ClipsonicError
+from clipsonic.refusals import MalformedError, refusal_of
 
 MAX_HEAD_BYTES = 2**18
 _MAX_ARRAYS = 8192
@@ -45,6 +55,9 @@ _GRACE_S = 5.0
 """From the end of its wire to the end of the process: longer lives only one that pretends."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 """One each: the processes already fill the cores."""
+
+_WATCH_S = 1.0
+_M_ARENA_MAX = -8  # of glibc's mallopt: fewer arenas, so that the address space tells what is used
 
 
 class Message(NamedTuple):
@@ -146,10 +159,10 @@ class Wire:
 
 
 class Peer:
-    """A process on the other end of a wire, which serves modules (`served`): started afresh, killed when need be.
+    """A process on the other end of a wire, which serves modules (`main`): started afresh, killed when need be.
 
     Args:
-        modules, memory_mb, file_mb: of `served.main`.
+        modules, memory_mb, file_mb: of `main`.
     """
 
     def __init__(self, modules: tuple[str, ...], memory_mb: int | None, file_mb: int | None) -> None:
@@ -158,7 +171,7 @@ class Peer:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         words = ", ".join(map(repr, (theirs.fileno(), os.getpid(), modules, memory_mb, file_mb)))
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"from clipsonic.served import main; main({words})"],
+            [sys.executable, "-c", f"from clipsonic.wire import main; main({words})"],
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -250,3 +263,110 @@ def _environment() -> dict[str, str]:
     root = str(Path(clipsonic.__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, **dict.fromkeys(_THREADS, "1"), "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def main(pipe: int, parent: int, modules: tuple[str, ...], memory_mb: int | None, file_mb: int | None) -> None:
+    """Serve the first module to the parent over the socket of descriptor `pipe` until it closes.
+
+    Args:
+        modules: imported before the limits hold: their time and memory are no file's fault.
+        memory_mb: beyond the start's, where the system tells and enforces it; file_mb: of a written file.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if memory_mb is not None:
+        _use_one_arena()
+    served, *_ = [import_module(name) for name in modules]
+    _quiet_decoders()
+    _limit(memory_mb, file_mb)
+    wire = Wire(socket.socket(fileno=pipe), waits=True)
+    _send(wire, {"kind": "ready"})
+    while (message := _next_call(wire)) is not None:
+        _forget_stderr()
+        _answer(wire, served, **message.head)
+
+
+def plain(module: str, name: str, given: list[Any], named: dict[str, Any]) -> Message:
+    """A function of any module, which returns an array or what JSON knows; an error of ours is told by its name."""
+    try:
+        value = getattr(import_module(module), name)(*given, **named)
+    except ClipsonicError as error:
+        return Message({"error": type(error).__name__, "words": str(error)}, [])
+    return Message({}, [value]) if isinstance(value, np.ndarray) else Message({"value": value}, [])
+
+
+def _answer(wire: Wire, served: Any, function: str, arguments: dict[str, Any]) -> None:
+    """The one broad except of this border: whatever a file provokes becomes its refusal."""
+    try:
+        given = getattr(served, function)(**arguments)
+        if isinstance(given, Iterator):
+            for message in given:
+                _send(wire, *message)
+            _send(wire, {"kind": "done"})
+        else:
+            facts, arrays = given
+            _send(wire, {"facts": facts}, arrays)
+    except Exception as error:
+        _send(wire, refusal_of(error).head())
+
+
+def _next_call(wire: Wire) -> Message | None:
+    """What the parent asks for; None where it has gone."""
+    try:
+        return wire.take()
+    except (EOFError, ConnectionResetError):
+        return None
+
+
+def _send(wire: Wire, head: dict[str, Any], arrays: Any = ()) -> None:
+    """Tell the parent; the process ends where it has gone."""
+    try:
+        wire.send(head, arrays)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
+
+
+def _quiet_decoders() -> None:
+    """FFmpeg's log goes into the errors (PyAV attaches its last line), not to the terminal."""
+    if (av := sys.modules.get("av")) is not None:
+        av.logging.set_level(av.logging.ERROR)
+        logging.getLogger("libav").addHandler(logging.NullHandler())
+        logging.getLogger("libav").propagate = False
+
+
+def _use_one_arena() -> None:
+    """Let all threads allocate from one place: the address space then tells what is used."""
+    if sys.platform == "linux":
+        mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+        if mallopt is not None:
+            mallopt(_M_ARENA_MAX, 1)
+
+
+def _limit(memory_mb: int | None, file_mb: int | None) -> None:
+    """So much address space beyond what is mapped (Linux), and of a file; beyond, writing fails as on a full disk."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    if memory_mb is not None and sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + memory_mb * 2**20
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    if file_mb is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_mb * 2**20, file_mb * 2**20))
+
+
+def _forget_stderr() -> None:
+    """Standard error is a file of which only the last words before a crash are read: keep it small."""
+    try:
+        os.ftruncate(2, 0)
+        os.lseek(2, 0, os.SEEK_SET)
+    except OSError:
+        return  # a terminal or a pipe, when run by hand
+
+
+def _end_with(parent: int) -> None:
+    """Wait until the parent is gone, then end this process."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_S)
+    os._exit(1)

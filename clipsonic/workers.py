@@ -343,7 +343,7 @@ def away(work: Callable[..., T], workers: int) -> Iterator[Callable[..., T]]:
     told = {"module": bound.func.__module__, "name": bound.func.__qualname__, "named": bound.keywords}
     children, idle = [], SimpleQueue[Child]()
     for _ in range(workers):
-        children.append(Child("clipsonic.served", Limits(math.inf, None, None, answer_mb=1024)))
+        children.append(Child("clipsonic.wire", Limits(math.inf, None, None, answer_mb=1024)))
         idle.put(children[-1])
 
     def call(*given: Any) -> Any:

@@ -27,6 +27,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from clipsonic.models.conditioner import timed_condition
+from clipsonic.options import add_device, device_of
 from clipsonic.shards.crops import as_float
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
@@ -57,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--blocks", type=int, default=10, help="how often the three steps take turns")
     parser.add_argument("--block", type=int, help="steps per turn (default: 10 for tiny, 2 for others)")
     parser.add_argument("--batch", type=int, help="records per step (default: the preset's; 1 for large ones on a CPU)")
+    add_device(parser)
     args = parser.parse_args(argv)
     presets = args.presets or (("tiny",) if args.small else PRESETS)
     print(f"| preset | step | steps/s | samples/s | of plain | waiting for data |\n|{'---|' * 6}")
@@ -66,7 +68,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def measure(preset: str, args: argparse.Namespace) -> list[str]:
     """Lines of the table for one preset, and what it took."""
-    config = config_of(preset, args)
+    device = device_of(args.device)
+    config = config_of(preset, args, device.type == "cuda")
     block = args.block or (10 if preset == "tiny" else 2)
     config = with_run(config, max_steps=(args.blocks + 1) * block)
     with tempfile.TemporaryDirectory() as folder:
@@ -80,23 +83,22 @@ def measure(preset: str, args: argparse.Namespace) -> list[str]:
     )
     lines.append(
         f"\n{preset}: as trained reaches {100 * ratio:.1f} % of the same step on tensors in memory (median of "
+        f"{len(turns.seconds['plain'])} turns of {block} steps of {batch}); peak memory {peak_gib(device):.1f} GiB"
     )
-    lines[-1] += f"{len(turns.seconds['plain'])} turns of {block} steps of {batch}); peak memory {peak_gib():.1f} GiB"
-    if torch.cuda.is_available():
-        lines.append(mfu_line(config, turns, block, batch))
+    if device.type == "cuda":
+        lines.append(mfu_line(config, turns, block, batch, device))
     return lines
 
 
-def config_of(preset: str, args: argparse.Namespace) -> TrainConfig:
+def config_of(preset: str, args: argparse.Namespace, on_gpu: bool) -> TrainConfig:
     """The preset, without validation, previews and checkpoints in between; large ones a record at a time on a CPU."""
-    config = load_config(preset)
-    on_gpu, large = torch.cuda.is_available(), preset != "tiny"
+    config, large = load_config(preset), preset != "tiny"
     size = args.batch or (1 if large and not on_gpu else config.optim.batch_size)
     model = dataclasses.replace(config.model, checkpoint_blocks=large and not on_gpu)
     optim = dataclasses.replace(config.optim, batch_size=size)
     config = dataclasses.replace(config, model=model, optim=optim)
     compiled = on_gpu and preset == "base"
-    return with_run(config, val_every=0, ckpt_every=0, preview_every=0, compile=compiled)
+    return with_run(config, val_every=0, ckpt_every=0, preview_every=0, compile=compiled, device=args.device)
 
 
 def with_run(config: TrainConfig, **change: Any) -> TrainConfig:
@@ -138,7 +140,7 @@ def others(config: TrainConfig, module: LessonModule, batch: dict[str, Any]) -> 
     own = LessonModule(config, SoundLesson(again, TrainData(None, [])), Clock(config.run))  # type: ignore[arg-type]
     own = own.to(module.device)
     own.average.place(module.device, None)
-    steps = BareSteps(own, rounded=torch.cuda.is_available() and config.run.precision != "float32")
+    steps = BareSteps(own, rounded=module.device.type == "cuda" and config.run.precision != "float32")
     return {"plain": plain_step(config, module.lesson, batch), "in memory": lambda: steps.step(batch)}
 
 
@@ -177,12 +179,13 @@ def row(preset: str, name: str, seconds: dict[str, list[float]], block: int, bat
     return f"| {preset} | {name} | {per_s:.3g} | {per_s * batch:.3g} | {100 * share:.0f} % | {wait} |"
 
 
-def mfu_line(config: TrainConfig, turns: Turns, block: int, batch: int) -> str:
+def mfu_line(config: TrainConfig, turns: Turns, block: int, batch: int, device: torch.device) -> str:
     """Share of the GPU's measured peak that the run's arithmetic reaches."""
     segment = config.segment.spec(WIDTH, "noise/1")
     flops = flops_per_sample(config, segment, 10) * batch * block / statistics.median(turns.seconds["as trained"])
-    peak = peak_flops(torch.device("cuda"), torch.bfloat16)
-    return f"{torch.cuda.get_device_name()}: MFU {100 * flops / peak:.1f} % of {peak / 1e12:.0f} TFLOP/s in bfloat16"
+    peak = peak_flops(device, torch.bfloat16)
+    name = torch.cuda.get_device_name(device)
+    return f"{name}: MFU {100 * flops / peak:.1f} % of {peak / 1e12:.0f} TFLOP/s in bfloat16"
 
 
 def noise_corpus(folder: Path, config: TrainConfig) -> Path:
@@ -205,10 +208,10 @@ def noise_corpus(folder: Path, config: TrainConfig) -> Path:
     return folder
 
 
-def peak_gib() -> float:
+def peak_gib(device: torch.device) -> float:
     """Of the GPU, or of this process."""
-    if torch.cuda.is_available():
-        return float(torch.cuda.max_memory_allocated()) / 2**30
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device)) / 2**30
     import resource
 
     peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -31,7 +31,8 @@ import numpy as np
 import torch
 import yaml
 
-from clipsonic.audio.wave import rms_db, write_audio
+from clipsonic.audio.formats import encode_sound
+from clipsonic.audio.wave import rms_db
 from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.pipeline.vocoding import vocode
@@ -181,7 +182,7 @@ def row(case: str, folder: Path, steps: int) -> str:
     assert wave.shape == (pipeline.segment.num_samples,)
     assert np.isfinite(wave).all()
     assert wave.any()
-    write_audio(folder / "sound.wav", wave, output.sample_rate_hz)
+    (folder / "sound.wav").write_bytes(encode_sound(wave, output.sample_rate_hz, ".wav"))
     facts = {
         "case": case,
         "denoiser_m": millions(pipeline.denoiser),
@@ -250,7 +251,7 @@ def say(pipeline: Any, name: Path, steps: int, columns: int | None) -> None:
         wave = vocode(pipeline.vocoder, mel_1MF)[0].numpy()
     assert np.isfinite(wave).all()
     assert wave.any()
-    write_audio(name.with_suffix(".wav"), wave, output.sample_rate_hz)
+    name.with_suffix(".wav").write_bytes(encode_sound(wave, output.sample_rate_hz, ".wav"))
     np.savez(name.with_suffix(".npz"), wave=wave, embed=np.asarray(output.embeds[0]))
     networks = {"clip": pipeline.clip.model, "prior": pipeline.prior.core.network}
     networks |= {"denoiser": pipeline.denoiser, "vocoder": pipeline.vocoder}

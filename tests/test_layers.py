@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "clipsonic"
 
 LAYERS = {
     "specs": 0, "options": 0, "errors": 0, "files": 0, "settings": 0, "weights": 0,
-    "seeding": 0, "resources": 0, "remote": 0, "text": 0, "workers": 0, "wire": 0, "served": 0, "refusals": 0,
+    "seeding": 0, "resources": 0, "remote": 0, "text": 0, "workers": 0, "wire": 0, "refusals": 0,
     "audio": 1, "clip": 1, "shards": 1, "diffusion": 1,
     "soundstage": 2, "ingest": 2, "models": 2, "prior": 2,
     "measure": 2.5, "ear": 2.5,

@@ -25,26 +25,6 @@ The same command again goes on where the last one stopped, and takes in files th
 files never stop it: corpus/refused.jsonl lists them with reasons, and clipsonic inspect corpus shows what is there.
 """
 
-_DEFAULTS: dict[str, Any] = {
-    "clip": "tiny",
-    "sample_rate_hz": 16000,
-    "seconds": 10.24,
-    "min_seconds": 2.56,
-    "stride_s": None,
-    "max_segments": None,
-    "thumbnails": True,
-    "keep_frames": None,
-    "frame_tolerance_s": 0.25,
-    "shard_files": 64,
-    "shard_records": 1000,
-    "workers": None,
-    "timeout_s": 120.0,
-    "memory_mb": 2048,
-    "max_copy_gb": 16.0,
-    "executor": "local",
-    "ray_address": None,
-}
-
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command; None stands for "as the recipe says, or else the default"."""
@@ -109,21 +89,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Ingest; returns the numbers, and a message for people."""
     from clipsonic.errors import SpecError, UsageError
     from clipsonic.ingest.plan import MISSING_NAME, REFUSED_NAME, length_in_words
-    from clipsonic.ingest.recipe import load_recipe
+    from clipsonic.ingest.recipe import OPTION_KINDS, load_recipe
     from clipsonic.ingest.run import IngestOptions, ingest
     from clipsonic.ingest.sources import Remarks, comments_in_words, passed_over_in_words
     from clipsonic.specs import CorpusSpec
 
-    given = {name: value for name in _DEFAULTS if (value := getattr(args, name)) is not None}
-    chosen = {**_DEFAULTS, **(load_recipe(args.recipe) if args.recipe else {}), **given}
+    given = {name: value for name in OPTION_KINDS if (value := getattr(args, name)) is not None}
+    chosen = {**(load_recipe(args.recipe) if args.recipe else {}), **given}
+    rate_hz, seconds, least = (chosen.pop(name, default) for name, default in CorpusSpec().to_dict().items())
     try:
-        seconds = chosen.pop("seconds")
-        spec = CorpusSpec(chosen.pop("sample_rate_hz"), seconds, min(chosen.pop("min_seconds"), seconds))
+        spec = CorpusSpec(rate_hz, seconds, min(least, seconds))
     except SpecError as error:
         raise UsageError(str(error)) from None
     remarks = Remarks()
     entries = _listed(args, remarks)
-    clip, options = chosen.pop("clip"), IngestOptions(spec=spec, device=args.device, **chosen)
+    clip, options = chosen.pop("clip", "tiny"), IngestOptions(spec=spec, device=args.device, **chosen)
     result = ingest(args.sources, args.out, options, clip=clip, entries=entries, remarks=remarks)
 
     listed, refused, reasons = result.listed, result.num_refused, result.reasons

@@ -1,10 +1,11 @@
 """Units built to shards: by this machine's processes, or by a Ray cluster (`ray_executor`).
 
-Guarantee: a unit's bytes depend on its jobs and on the task, not on who built it, nor on how many build: batches of
-pictures are formed within a unit (see `batches`), in the order of its segments. Decoding works ahead in a thread, so
-that processes get their next job while the CLIP computes; leaving that block ends the thread, at the latest with the
-decoders' next event. Memory holds one batch of pictures, the sounds they belong to, and the segments that wait.
-Price: of the local executor none; see `ray_executor` for the other's.
+Guarantee: a unit's bytes depend on its jobs and on the task, not on who built it, nor on how many build: pictures are
+embedded in batches of one size, formed within a unit in the order of its segments, the last one filled up with its last
+picture. Decoding works ahead in a thread, so that processes get their next job while the CLIP computes; leaving that
+block ends the thread, at the latest with the decoders' next event. Memory holds one batch of pictures, the sounds they
+belong to, and the segments that wait.
+Price: at most BATCH_PICTURES - 1 wasted pictures per unit; see `ray_executor` for the other's.
 """
 
 from __future__ import annotations
@@ -21,12 +22,11 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from clipsonic.errors import SpecError
 from clipsonic.files import printable
-from clipsonic.ingest.batches import Embedder, PictureBatches
 from clipsonic.ingest.border import WorkerPool
-from clipsonic.ingest.destination import Destination
 from clipsonic.ingest.jobs import Job, with_hash
-from clipsonic.ingest.plan import Unit
+from clipsonic.ingest.plan import Destination, Unit
 from clipsonic.ingest.segments import ReadSettings, Segment
 from clipsonic.ingest.sources import Outcome
 from clipsonic.options import device_of
@@ -35,6 +35,8 @@ from clipsonic.shards.record import Record
 from clipsonic.shards.writer import ShardWriter
 from clipsonic.workers import Event
 
+BATCH_PICTURES = 32
+"""Of one batch, always: a CLIP's float32 rounding depends on the batch that a picture is in."""
 _EVENTS_AHEAD = 64  # segments that wait while the CLIP computes, about 1 MB each
 _SMALL_CLIP = 20_000_000  # weights
 _loaded: dict[str, Embedder] = {}
@@ -43,6 +45,21 @@ _PATIENCE_S = 1.0
 """An iterator that gives nothing (a decoder that hangs) is not waited for: its own end ends the thread."""
 
 T = TypeVar("T")
+
+
+class Embedder(Protocol):
+    """What ingest needs of a CLIP; `clipsonic.clip.embedder.ClipEmbedder` is one."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of its space."""
+
+    @property
+    def width(self) -> int:
+        """Length E of its vectors."""
+
+    def embed_pictures(self, pictures: Sequence[np.ndarray], batch_size: int = ...) -> np.ndarray:
+        """(N, E) float32 unit vectors."""
 
 
 @dataclass(frozen=True)
@@ -250,6 +267,48 @@ class UnitBuilder:
         if self._writer is not None:
             self._shards.append(self._writer.close())
             self._writer = None
+
+
+class PictureBatches:
+    """Pictures of a stream in, their vectors out in the same order: they depend on the pictures of that stream only."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._pictures: list[np.ndarray] = []
+        self._embedded: list[np.ndarray] = []
+
+    def add(self, pictures: Sequence[np.ndarray]) -> None:
+        """Take pictures (H, W, 3) uint8; full batches are embedded now.
+
+        Raises:
+            SpecError: the CLIP gives something else than finite vectors of its width.
+        """
+        self._pictures.extend(pictures)
+        while len(self._pictures) >= BATCH_PICTURES:
+            self._embed()
+
+    def flush(self) -> None:
+        """Embed what is left: the stream has ended."""
+        while self._pictures:
+            self._embed()
+
+    def take(self, count: int) -> np.ndarray | None:
+        """The next vectors (count, E) float16, or None while not all of them are there."""
+        if count > len(self._embedded):
+            return None
+        vectors, self._embedded = np.stack(self._embedded[:count]).astype(np.float16), self._embedded[count:]
+        return vectors
+
+    def _embed(self) -> None:
+        batch, self._pictures = self._pictures[:BATCH_PICTURES], self._pictures[BATCH_PICTURES:]
+        filled = batch + [batch[-1]] * (BATCH_PICTURES - len(batch))
+        vectors = np.asarray(self._embedder.embed_pictures(filled, batch_size=BATCH_PICTURES), np.float32)
+        if vectors.shape != (BATCH_PICTURES, self._embedder.width) or not np.isfinite(vectors).all():
+            raise SpecError(
+                f"CLIP {self._embedder.fingerprint} gave {vectors.shape} embeddings, not all finite or not of shape "
+                f"{(BATCH_PICTURES, self._embedder.width)}: use another CLIP"
+            )
+        self._embedded.extend(vectors[: len(batch)])
 
 
 @contextmanager

@@ -1,12 +1,10 @@
-"""The plan of an ingest, which jobs go into which shard, decided before anything is decoded; its state, and its end.
+"""The plan of an ingest, which jobs go into which shard, decided before anything is decoded; its state, and its place.
 
 Guarantee: a corpus is a function of its plan, so a run that was killed goes on where it stood and ends with the bytes
 of an unbroken one. A rerun with other options or other sources is refused; sources that have grown are appended. A unit
 with a file that is another now, or that this machine could not read then, is built again as a whole: the corpus is
-that of the files as they are now. What stands beside the shards is written unit by unit, so memory stays flat; the
-index comes last, for it says that the corpus is complete.
-Price: the list of sources stands once more in `CORPUS/ingest/plan.json`; of one changed file, its unit's time; at the
-end a few passes over the state of the units, about 1 KB for each record.
+that of the files as they are now.
+Price: the list of sources stands once more in `CORPUS/ingest/plan.json`; of one changed file, its unit's time.
 
     CORPUS/ingest/plan.json          options and, in order, the units: lists of what they read
     CORPUS/ingest/unit-000000.json   written when a unit's shards are there whole: its shards, outcomes and facts
@@ -15,30 +13,91 @@ end a few passes over the state of the units, about 1 KB for each record.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from clipsonic.errors import ClipsonicError, CorpusError, UsageError
-from clipsonic.files import TEMPORARY_SUFFIX, is_plain_name, is_remote, whole_file, write_json, write_whole
-from clipsonic.ingest.batches import Embedder
-from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination
+from clipsonic.files import TEMPORARY_SUFFIX, held, is_plain_name, is_remote, write_whole
 from clipsonic.ingest.jobs import Job, has_changed
-from clipsonic.ingest.lists import Entry
-from clipsonic.ingest.sources import Outcome, Remarks, most_frequent_first
+from clipsonic.ingest.sources import Outcome
 from clipsonic.remote import opened
 from clipsonic.shards.merge import LISTS
-from clipsonic.shards.writer import FACTS_NAME, INDEX_NAME, CorpusIndex, each_facts, write_facts
-from clipsonic.specs import CorpusSpec
+from clipsonic.shards.writer import INDEX_NAME
 
+STATE_FOLDER = "ingest"
+"""Below the corpus: its plan, and the state of each unit."""
+LOCK_NAME = "lock"
+PLAN_NAME = "plan.json"
 _FORMAT_VERSION = 1
 SOURCES_NAME, REFUSED_NAME, MISSING_NAME = LISTS
 LISTING_NAME = "listing.json"
 """In the folder of the state: what was passed over and counted while the sources were listed."""
+
+
+class Destination(Protocol):
+    """Files are written below `folder` and then published; picklable, so that other machines can do so too.
+
+    `name` is what a user calls it.
+    """
+
+    folder: Path
+    name: str
+
+    def size_of(self, name: str) -> int | None:
+        """Bytes of a shard that was there when the run began (or is in the folder), None if it is not there."""
+
+    def holds_shards(self) -> bool:
+        """Whether there is a corpus, or a part of one."""
+
+    def publish(self, name: str, *, keep: bool = False) -> None:
+        """The file of this name is whole: bring it to where it belongs; `keep` leaves it in the folder too."""
+
+    def withdraw(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+    def shards(self) -> list[str]:
+        """Names of all shards there (of a bucket, when the run began)."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Inside, no other run writes to this corpus.
+
+        Raises:
+            ClipsonicError: one does.
+        """
+
+
+class FolderDestination:
+    """A folder of this machine: where files are written they stay."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.name = folder.absolute(), str(folder)
+
+    def size_of(self, name: str) -> int | None:
+        """As it is now."""
+        path = self.folder / name
+        return path.stat().st_size if path.is_file() else None
+
+    def holds_shards(self) -> bool:
+        """As it is now."""
+        return (self.folder / INDEX_NAME).exists() or bool(self.shards())
+
+    def publish(self, name: str, *, keep: bool = False) -> None:
+        """Nothing is left to do."""
+
+    def withdraw(self, name: str) -> None:
+        """Unlink it."""
+        (self.folder / name).unlink(missing_ok=True)
+
+    def shards(self) -> list[str]:
+        """As they are now."""
+        return [path.name for path in self.folder.glob("shard-*.tar")]
+
+    def held(self) -> AbstractContextManager[None]:
+        """By a lock on a file of the folder's state."""
+        return held(self.folder / STATE_FOLDER / LOCK_NAME, f"--out {self.name}")
 
 
 @dataclass(frozen=True)
@@ -191,98 +250,6 @@ def _check(
             f"for instance {missing[0]!r}): give the same sources, or a new folder"
         )
     return units
-
-
-@dataclass(frozen=True)
-class IngestResult:
-    """What a run ended with.
-
-    Args:
-        folder: the corpus.
-        index: what stands in it.
-        listed: sources in all; reasons: reason -> how many of them were refused for it, most frequent first.
-        seconds: of sound.
-        num_open: sources that this machine could not read (or not to their end): the same command tries them again.
-        num_missing: entries of a publisher's list whose videos are not there.
-        num_changed: sources that had changed since a run before, and were read again.
-        passed_over: suffix -> files of listed folders that are no media files by their names, most frequent first.
-        num_comments: lines of manifests and lists that were taken as comments.
-    """
-
-    folder: str | Path
-    index: CorpusIndex
-    listed: int
-    reasons: dict[str, int]
-    seconds: float
-    num_open: int = 0
-    num_missing: int = 0
-    num_changed: int = 0
-    passed_over: dict[str, int] = field(default_factory=dict)
-    num_comments: int = 0
-
-    @property
-    def num_refused(self) -> int:
-        """Sources that gave nothing."""
-        return sum(self.reasons.values())
-
-    @property
-    def outcomes(self) -> list[Outcome]:
-        """What became of every source, read from the corpus."""
-        return list(each_outcome(self.folder))
-
-
-def conclude(
-    destination: Destination, plan: Plan, remarks: Remarks, spec: CorpusSpec, embedder: Embedder, clip: str
-) -> IngestResult:
-    """Write what stands beside the shards, and remove shards that no unit has any more.
-
-    Raises:
-        ClipsonicError: not one source gave a record.
-    """
-    out = destination.folder
-    of_units = (Outcome(**values) for result in plan.results() for values in result["outcomes"])
-    write_lines(destination, SOURCES_NAME, chain(of_units, remarks.outcomes))
-    write_lines(destination, REFUSED_NAME, (outcome for outcome in each_outcome(out) if outcome.refused))
-    write_json(out / STATE_FOLDER / LISTING_NAME, remarks.to_dict())
-    destination.publish(f"{STATE_FOLDER}/{LISTING_NAME}", keep=True)
-    write_facts(out, (item for result in plan.results() for item in result["facts"]))
-    destination.publish(FACTS_NAME, keep=True)
-    shards = [shard for result in plan.results() for shard in result["shards"]]
-    for name in set(destination.shards()) - {shard["name"] for shard in shards}:
-        destination.withdraw(name)
-    listed, reasons, num_open = 0, Counter[str](), 0
-    for outcome in each_outcome(out):
-        listed += 1
-        num_open += outcome.is_open
-        reasons.update([str(outcome.reason)] if outcome.refused else [])
-    if not shards:
-        destination.withdraw(INDEX_NAME)
-        words = ", ".join(f"{reason} {count}" for reason, count in most_frequent_first(reasons).items())
-        raise ClipsonicError(
-            f"none of the {listed} listed files could be ingested ({words}): see {destination.name}/{REFUSED_NAME}"
-        )
-    products = next((result["products"] for result in plan.results() if "products" in result), None)
-    index = CorpusIndex(spec, embedder.fingerprint, clip, embedder.width, shards, products)
-    index.save(out)
-    destination.publish(INDEX_NAME, keep=True)
-    return IngestResult(
-        folder=destination.name,
-        index=index,
-        listed=listed,
-        reasons=most_frequent_first(reasons),
-        seconds=sum(item["seconds"] for item in each_facts(out)),
-        num_open=num_open,
-        passed_over=most_frequent_first(remarks.passed_over),
-        num_comments=remarks.comments,
-    )
-
-
-def write_lines(destination: Destination, name: str, items: Iterable[Outcome] | Iterable[Entry]) -> None:
-    """One of the lists: an item in a line."""
-    path = destination.folder / name
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items)
-    destination.publish(name, keep=True)
 
 
 def each_outcome(folder: str | Path) -> Iterator[Outcome]:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.ingest.batches import Embedder
 from clipsonic.ingest.border import WorkerPool
-from clipsonic.ingest.executors import Tick, UnitTask, build_unit, embedder_of, embedding_with, working_ahead
+from clipsonic.ingest.executors import Embedder, Tick, UnitTask, build_unit, embedder_of, embedding_with, working_ahead
 from clipsonic.ingest.plan import Unit
 
 _EVENTS_AHEAD = 16

@@ -25,8 +25,7 @@ from tqdm import tqdm
 
 from clipsonic.errors import CorpusError, UsageError
 from clipsonic.files import TEMPORARY_SUFFIX, held, write_json
-from clipsonic.ingest.batches import Embedder, PictureBatches
-from clipsonic.ingest.executors import embedding_with, products_of
+from clipsonic.ingest.executors import Embedder, PictureBatches, embedding_with, products_of
 from clipsonic.shards.merge import LISTS
 from clipsonic.shards.record import encode_facts, encode_npy, pictures_of
 from clipsonic.shards.writer import INDEX_NAME, CorpusIndex, ShardWriter, each_facts, read_files, write_facts

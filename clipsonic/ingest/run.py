@@ -3,8 +3,10 @@
 Guarantee: listed = ingested + refused; a bad file costs itself only; the corpus depends on the sources and the options
 (and on which files hit a limit), not on the number of processes, nor on how often the run was broken and begun again.
 One run at a time writes to a corpus; the same command takes in files that have come, that have changed, and those that
-this machine could not read.
-Price: measured by the command's own progress bar, in files per second.
+this machine could not read. What stands beside the shards is written unit by unit, so memory stays flat; the index
+comes last, for it says that the corpus is complete.
+Price: measured by the command's own progress bar, in files per second; at the end a few passes over the state of the
+units, about 1 KB for each record.
 
     CORPUS/index.json, facts.jsonl.gz, shard-*.tar   see clipsonic.shards.writer
     CORPUS/sources.jsonl                             every listed source: its records, or the reason of its refusal
@@ -17,26 +19,42 @@ Price: measured by the command's own progress bar, in files per second.
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from clipsonic.errors import UsageError
-from clipsonic.ingest.batches import BATCH_PICTURES, Embedder
-from clipsonic.ingest.destination import PLAN_NAME, STATE_FOLDER, Destination, destination_of
-from clipsonic.ingest.executors import Executor, LocalExecutor, UnitTask, num_cores
+from clipsonic.errors import ClipsonicError, UsageError
+from clipsonic.files import is_remote, whole_file, write_json
+from clipsonic.ingest.executors import BATCH_PICTURES, Embedder, Executor, LocalExecutor, UnitTask, num_cores
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.lists import Entry, jobs_of_list
-from clipsonic.ingest.plan import MISSING_NAME, IngestResult, Plan, Unit, conclude, write_lines
+from clipsonic.ingest.plan import (
+    LISTING_NAME,
+    MISSING_NAME,
+    PLAN_NAME,
+    REFUSED_NAME,
+    SOURCES_NAME,
+    STATE_FOLDER,
+    Destination,
+    FolderDestination,
+    Plan,
+    Unit,
+    each_outcome,
+)
 from clipsonic.ingest.segments import Fit, ReadSettings
-from clipsonic.ingest.sources import Remarks, list_jobs
+from clipsonic.ingest.sources import Outcome, Remarks, list_jobs, most_frequent_first
 from clipsonic.options import device_of
+from clipsonic.shards.writer import FACTS_NAME, INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec
 
 EXECUTORS = ("local", "ray")
@@ -117,6 +135,44 @@ class IngestOptions:
         }
 
 
+@dataclass(frozen=True)
+class IngestResult:
+    """What a run ended with.
+
+    Args:
+        folder: the corpus.
+        index: what stands in it.
+        listed: sources in all; reasons: reason -> how many of them were refused for it, most frequent first.
+        seconds: of sound.
+        num_open: sources that this machine could not read (or not to their end): the same command tries them again.
+        num_missing: entries of a publisher's list whose videos are not there.
+        num_changed: sources that had changed since a run before, and were read again.
+        passed_over: suffix -> files of listed folders that are no media files by their names, most frequent first.
+        num_comments: lines of manifests and lists that were taken as comments.
+    """
+
+    folder: str | Path
+    index: CorpusIndex
+    listed: int
+    reasons: dict[str, int]
+    seconds: float
+    num_open: int = 0
+    num_missing: int = 0
+    num_changed: int = 0
+    passed_over: dict[str, int] = field(default_factory=dict)
+    num_comments: int = 0
+
+    @property
+    def num_refused(self) -> int:
+        """Sources that gave nothing."""
+        return sum(self.reasons.values())
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """What became of every source, read from the corpus."""
+        return list(each_outcome(self.folder))
+
+
 def ingest(
     sources: Sequence[str | Path],
     out: str | Path,
@@ -151,9 +207,30 @@ def ingest(
             destination.publish(f"{STATE_FOLDER}/{PLAN_NAME}", keep=True)
             num_changed = _build(plan, executor, embedder, options, destination)
         if missing is not None:
-            write_lines(destination, MISSING_NAME, missing)
-        result = conclude(destination, plan, remarks, options.spec, embedder, clip)
+            _write_lines(destination, MISSING_NAME, missing)
+        result = _conclude(destination, plan, remarks, options.spec, embedder, clip)
     return dataclasses.replace(result, folder=out, num_missing=len(missing or ()), num_changed=num_changed)
+
+
+@contextmanager
+def destination_of(out: str | Path) -> Iterator[Destination]:
+    """The destination that `--out` names.
+
+    Raises:
+        UsageError: it is a file, or an address that cannot be written to.
+    """
+    if not is_remote(str(out)):
+        if Path(out).exists() and not Path(out).is_dir():
+            raise UsageError(f"--out {out} is a file: give a folder")
+        yield FolderDestination(Path(out))
+        return
+    folder = Path(tempfile.mkdtemp(prefix="clipsonic-"))
+    try:
+        from clipsonic.ingest.bucket import BucketDestination
+
+        yield BucketDestination(str(out), folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_embedder(name: str, command: str, device: str) -> Embedder:
@@ -226,6 +303,60 @@ def _units_to_build(plan: Plan) -> tuple[list[Unit], int]:
         )
         plan.forget(stale)
     return todo, len(changed)
+
+
+def _conclude(
+    destination: Destination, plan: Plan, remarks: Remarks, spec: CorpusSpec, embedder: Embedder, clip: str
+) -> IngestResult:
+    """Write what stands beside the shards, and remove shards that no unit has any more.
+
+    Raises:
+        ClipsonicError: not one source gave a record.
+    """
+    out = destination.folder
+    of_units = (Outcome(**values) for result in plan.results() for values in result["outcomes"])
+    _write_lines(destination, SOURCES_NAME, chain(of_units, remarks.outcomes))
+    _write_lines(destination, REFUSED_NAME, (outcome for outcome in each_outcome(out) if outcome.refused))
+    write_json(out / STATE_FOLDER / LISTING_NAME, remarks.to_dict())
+    destination.publish(f"{STATE_FOLDER}/{LISTING_NAME}", keep=True)
+    write_facts(out, (item for result in plan.results() for item in result["facts"]))
+    destination.publish(FACTS_NAME, keep=True)
+    shards = [shard for result in plan.results() for shard in result["shards"]]
+    for name in set(destination.shards()) - {shard["name"] for shard in shards}:
+        destination.withdraw(name)
+    listed, reasons, num_open = 0, Counter[str](), 0
+    for outcome in each_outcome(out):
+        listed += 1
+        num_open += outcome.is_open
+        reasons.update([str(outcome.reason)] if outcome.refused else [])
+    if not shards:
+        destination.withdraw(INDEX_NAME)
+        words = ", ".join(f"{reason} {count}" for reason, count in most_frequent_first(reasons).items())
+        raise ClipsonicError(
+            f"none of the {listed} listed files could be ingested ({words}): see {destination.name}/{REFUSED_NAME}"
+        )
+    products = next((result["products"] for result in plan.results() if "products" in result), None)
+    index = CorpusIndex(spec, embedder.fingerprint, clip, embedder.width, shards, products)
+    index.save(out)
+    destination.publish(INDEX_NAME, keep=True)
+    return IngestResult(
+        folder=destination.name,
+        index=index,
+        listed=listed,
+        reasons=most_frequent_first(reasons),
+        seconds=sum(item["seconds"] for item in each_facts(out)),
+        num_open=num_open,
+        passed_over=most_frequent_first(remarks.passed_over),
+        num_comments=remarks.comments,
+    )
+
+
+def _write_lines(destination: Destination, name: str, items: Iterable[Outcome] | Iterable[Entry]) -> None:
+    """One of the lists: an item in a line."""
+    path = destination.folder / name
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(item.to_dict(), ensure_ascii=False) + "\n" for item in items)
+    destination.publish(name, keep=True)
 
 
 def fit_of(embedder: Any) -> Fit | None:

@@ -4,7 +4,7 @@ Guarantee: a sample is where its timestamp puts it in the film (`clock`), so a l
 the encoder padded is cut. A run of samples lies where most of its packets say, not where its first one does, so times
 that jitter or are rounded neither tear nor shift it (within a few ms for 20 ms packets that are each up to 60 ms off);
 a gap of more than 20 ms (of noisy times: about 100 ms) and a drift that has come to as much are followed. How channels
-become one (`audio.mono`) is decided once for a stretch, from that stretch alone, whatever was read before.
+become one (`audio.wave.mix`) is decided once for a stretch, from that stretch alone, whatever was read before.
 Price: each stretch is decoded once, about 5 ms per ten seconds of AAC, mixed in 2 ms, and resampled by soxr (HQ); a few
 packets are held, where times are noisy a second or two.
 """
@@ -25,8 +25,7 @@ import av.error
 import numpy as np
 from av.audio.frame import format_dtypes
 
-from clipsonic.audio.mono import loss_db, mix
-from clipsonic.audio.wave import resample
+from clipsonic.audio.wave import loss_db, mix, resample
 from clipsonic.ingest.clock import Clock
 from clipsonic.ingest.opening import FFMPEG_ERRORS, Tally, open_media, sound_stream
 from clipsonic.refusals import RefusalReason, RefusedError
@@ -79,7 +78,7 @@ class SoundReader:
         self.tally = Tally()
         self.source_rate_hz = 0
         self.mix_loss_db = 0.0
-        """By how much the mix of the stretch that was read last is quieter than its channels (`audio.mono`)."""
+        """By how much the mix of the stretch that was read last is quieter than its channels (`audio.wave.mix`)."""
         self._open()
 
     def __enter__(self) -> SoundReader:

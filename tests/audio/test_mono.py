@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from clipsonic.audio.mono import loss_db, mix
-from clipsonic.audio.wave import read_audio, rms_db
+from clipsonic.audio.wave import loss_db, mix, read_audio, rms_db
 from clipsonic.seeding import numpy_rng
 
 FIVE_ONE = ["FL", "FR", "FC", "LFE", "BL", "BR"]

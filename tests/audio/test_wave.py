@@ -1,5 +1,7 @@
 """Sound files and measures: exact round trips, whole files, plain refusals."""
 
+import io
+
 import numpy as np
 import pytest
 import soundfile
@@ -23,10 +25,9 @@ def tone(hz, rate, seconds=1.0):
     return (0.5 * np.sin(2 * np.pi * hz * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".WAV"])
-def test_a_written_sound_comes_back_within_half_a_16_bit_step(tmp_path, suffix):
-    path = tmp_path / "new" / f"sound{suffix}"
-    audio.write_audio(path, noise(), RATE)
+def test_a_written_sound_comes_back_within_half_a_16_bit_step(tmp_path):
+    path = tmp_path / "sound.flac"
+    path.write_bytes(audio.encode_flac(noise(), RATE))
     back, rate = audio.read_audio(path)
     assert rate == RATE
     assert back.dtype == np.float32
@@ -38,38 +39,19 @@ def test_a_written_sound_comes_back_within_half_a_16_bit_step(tmp_path, suffix):
 @given(hnp.arrays(np.int16, st.integers(1, 3000)))
 def test_sound_on_the_16_bit_grid_survives_flac_exactly(samples):
     exact = samples.astype(np.float32) / 32768
-    back, rate = audio.decode_flac(audio.encode_flac(exact, 22050))
+    back, rate = soundfile.read(io.BytesIO(audio.encode_flac(exact, 22050)), dtype="float32")
     assert rate == 22050
     assert np.array_equal(back, exact)
 
 
-def test_equal_sound_gives_equal_bytes(tmp_path):
+def test_equal_sound_gives_equal_bytes():
     assert audio.encode_flac(noise(), RATE) == audio.encode_flac(noise(), RATE)
-    for name in ("a.wav", "b.wav"):
-        audio.write_audio(tmp_path / name, noise(), RATE, {"prompt": "a bell", "title": "Bell"})
-    assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 
 def test_what_is_too_loud_is_clipped_not_wrapped(tmp_path):
-    audio.write_audio(tmp_path / "x.wav", np.array([2.0, -2.0, 1.0, -1.0]), RATE)
-    back, _ = audio.read_audio(tmp_path / "x.wav")
+    (tmp_path / "x.flac").write_bytes(audio.encode_flac(np.array([2.0, -2.0, 1.0, -1.0]), RATE))
+    back, _ = audio.read_audio(tmp_path / "x.flac")
     assert np.array_equal(back, np.array([1 - GRID, -1.0, 1 - GRID, -1.0], dtype=np.float32))
-
-
-@pytest.mark.parametrize("suffix", [".wav", ".flac"])
-@pytest.mark.parametrize(
-    "metadata",
-    [
-        {},
-        {"title": "Glocke", "artist": "tiny"},
-        {"comment": "made by hand"},
-        {"prompt": 'a "bell", rung 3×', "seed": "7", "comment": "kept", "title": "Bell"},
-    ],
-)
-def test_metadata_comes_back(tmp_path, suffix, metadata):
-    path = tmp_path / f"x{suffix}"
-    audio.write_audio(path, noise(), RATE, metadata)
-    assert audio.read_metadata(path) == metadata
 
 
 def test_several_channels_are_averaged(tmp_path):
@@ -79,31 +61,10 @@ def test_several_channels_are_averaged(tmp_path):
     np.testing.assert_allclose(back, (left + right) / 2, atol=1e-7)  # one float32 addition
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "x.wav"
-    audio.write_audio(path, noise(), RATE)
-    before = path.read_bytes()
-
-    def full_disk(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full_disk)
-    with pytest.raises(OSError, match="No space"):
-        audio.write_audio(path, noise(seed=9), RATE)
-    assert path.read_bytes() == before
-    assert [entry.name for entry in tmp_path.iterdir()] == ["x.wav"]
-
-
-@pytest.mark.parametrize("name", ["x.mp3", "x", "x.ogg"])
-def test_another_suffix_is_refused_with_the_possible_ones(tmp_path, name):
-    with pytest.raises(UsageError, match=r"\.wav or \.flac"):
-        audio.write_audio(tmp_path / name, noise(), RATE)
-
-
 @pytest.mark.parametrize("wave", [np.array([0.0, np.nan]), np.array([np.inf]), np.zeros((2, 4))])
-def test_what_is_not_a_finite_mono_sound_is_refused(tmp_path, wave):
+def test_what_is_not_a_finite_mono_sound_is_refused(wave):
     with pytest.raises(UsageError, match="one-dimensional and finite"):
-        audio.write_audio(tmp_path / "x.wav", wave, RATE)
+        audio.encode_flac(wave, RATE)
 
 
 def test_missing_and_broken_files_are_named(tmp_path):
@@ -112,8 +73,6 @@ def test_missing_and_broken_files_are_named(tmp_path):
     (tmp_path / "bad.wav").write_bytes(b"not a sound")
     with pytest.raises(ClipsonicError, match=r"bad\.wav"):
         audio.read_audio(tmp_path / "bad.wav")
-    with pytest.raises(ClipsonicError, match="FLAC"):
-        audio.decode_flac(b"not a sound")
 
 
 def test_resampling_keeps_1_khz_and_suppresses_9_khz():

@@ -16,7 +16,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 
 from clipsonic.clip import open_clip as door
 from clipsonic.clip.hub_text import HubTokenizer
-from clipsonic.clip.model_config import TEXT_TOWER, VISION, check_config, check_model
+from clipsonic.clip.open_clip import TEXT_TOWER, VISION, check_config, check_model
 from clipsonic.errors import CheckpointError
 
 

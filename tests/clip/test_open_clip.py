@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from clipsonic.clip import open_clip as door
 from clipsonic.clip.embedder import BUNDLED_NOTICE, CONFIG_FILE, MERGES_FILE, WEIGHTS_FILE
-from clipsonic.clip.model_config import read_recipe
 from clipsonic.clip.vocabulary import packed, short_merges
 from clipsonic.errors import CheckpointError, UsageError
+from clipsonic.train.lessons.clip import encode_captions, read_recipe
 
 RECIPE = {
     "architecture": "toy-clip",
@@ -82,13 +82,12 @@ def test_batches_change_embeddings_by_rounding_only(pictures, folder):
     assert np.abs(one_by_one - clip.embed_pictures(pictures, batch_size=4)).max() < 1e-5  # 4e-7 measured
 
 
-def test_the_fingerprint_stays_when_the_folder_moves_and_is_read_without_weights(folder, tmp_path):
+def test_the_fingerprint_stays_when_the_folder_moves(folder, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.copytree(folder, moved)
     fingerprint = door.load_clip(folder).fingerprint
     assert fingerprint.startswith("toy-clip/")
-    (moved / WEIGHTS_FILE).unlink()
-    assert door.fingerprint_of(moved) == fingerprint
+    assert door.load_clip(moved).fingerprint == fingerprint
 
 
 def test_saving_what_was_loaded_gives_equal_files(folder, tmp_path):
@@ -128,7 +127,7 @@ def test_weights_that_do_not_fit_are_refused_by_name(folder, tmp_path, fault):
 def test_swapped_weights_are_refused_with_both_fingerprints(folder, tmp_path):
     toy_clip(seed=9).save(tmp_path)
     shutil.copy(folder / CONFIG_FILE, tmp_path / CONFIG_FILE)
-    with pytest.raises(CheckpointError, match=door.fingerprint_of(folder)):
+    with pytest.raises(CheckpointError, match=door.load_clip(folder).fingerprint):
         door.load_clip(tmp_path)
 
 
@@ -199,7 +198,7 @@ def cached_repository(root, monkeypatch, folder, weights):
 def test_a_repository_of_the_hub_is_a_clip_by_its_name(monkeypatch, tmp_path, folder, weights):
     cached_repository(tmp_path, monkeypatch, folder, weights)
     clip = door.load_clip("hf-hub:owner/toy")
-    assert clip.fingerprint.split("/")[1] == door.fingerprint_of(folder).split("/")[1]
+    assert clip.fingerprint.split("/")[1] == door.load_clip(folder).fingerprint.split("/")[1]
 
 
 def test_a_repository_that_cannot_be_had_names_the_files_to_bring(monkeypatch):
@@ -280,7 +279,7 @@ def test_the_bundled_clip_knows_itself_and_says_what_it_does_not_know(folder):
     assert clip.notice == BUNDLED_NOTICE
     assert not door.load_clip(folder).is_bundled
     assert door.load_clip(folder).notice is None
-    assert clip.fingerprint == door.fingerprint_of("tiny")
+    assert clip.fingerprint == door.load_clip("tiny").fingerprint
 
 
 def test_the_bundled_recipe_is_that_of_the_bundled_clip():
@@ -298,5 +297,5 @@ def test_captions_encoded_without_their_padding_equal_open_clips_encoding():
         expected = clip.model.encode_text(tokens, normalize=True)
         for rows in (slice(0, 3), slice(0, 1), slice(0, 4)):
             longest = int(tokens[rows].argmax(1).max()) + 1
-            difference = door.encode_captions(clip.model, tokens[rows, :longest]) - expected[rows]
+            difference = encode_captions(clip.model, tokens[rows, :longest]) - expected[rows]
             assert difference.abs().max() < 2e-6  # 2e-7 measured: sums of other lengths

@@ -4,9 +4,9 @@ import gzip
 
 import open_clip
 
-from clipsonic.clip.model_config import read_recipe
 from clipsonic.clip.open_clip import new_clip, published_merges
 from clipsonic.clip.vocabulary import packed, short_merges
+from clipsonic.train.lessons.clip import read_recipe
 
 CAPTIONS = ("a small glass bell ringing slowly", "three huge trees in the wind, howling", "medium-sized 2 xylophones")
 

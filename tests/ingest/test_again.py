@@ -222,7 +222,7 @@ def test_a_run_that_was_killed_leaves_nothing_locked(tmp_path: Path) -> None:
 def test_two_runs_into_one_bucket_from_one_machine_are_told_apart(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from clipsonic.ingest.destination import destination_of
+    from clipsonic.ingest.run import destination_of
 
     monkeypatch.setitem(remote.PROTOCOLS, "memory", "fsspec")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -11,12 +11,13 @@ import pytest
 
 from clipsonic.cli import main
 from clipsonic.errors import UsageError
-from clipsonic.ingest import command
 from clipsonic.ingest import run as run_module
 from clipsonic.ingest.command import build_parser
 from clipsonic.ingest.recipe import OPTION_KINDS, load_recipe
+from clipsonic.ingest.run import IngestOptions
 from clipsonic.resources import bundled_root
 from clipsonic.shards.writer import CorpusIndex, read_shard
+from clipsonic.specs import CorpusSpec
 
 
 @pytest.fixture
@@ -93,8 +94,9 @@ def test_every_bundled_recipe_is_valid_and_the_folder_recipe_is_the_default() ->
     assert recipes
     for recipe in recipes:
         load_recipe(recipe)
-    assert set(OPTION_KINDS) == set(command._DEFAULTS)
-    assert all(command._DEFAULTS[name] == value for name, value in load_recipe("folder").items())
+    defaults = {**vars(IngestOptions()), **vars(CorpusSpec()), "clip": "tiny"}
+    assert set(OPTION_KINDS) == defaults.keys() - {"spec", "device"}
+    assert all(defaults[name] == value for name, value in load_recipe("folder").items())
 
 
 def test_the_command_line_wins_over_the_recipe(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ import fsspec
 import pytest
 
 from clipsonic import remote
-from clipsonic.ingest.destination import STATE_FOLDER, BucketDestination, FolderDestination
+from clipsonic.ingest.bucket import BucketDestination
 from clipsonic.ingest.jobs import Job
-from clipsonic.ingest.plan import Plan
+from clipsonic.ingest.plan import STATE_FOLDER, FolderDestination, Plan
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ list(pool.run([Job({str(hanging)!r}, "x", "x", "x")] * 2, ReadSettings(CorpusSpe
 
 def test_the_decoding_process_loads_neither_torch_nor_open_clip() -> None:
     code = (
-        "import sys; from clipsonic import served; from clipsonic.ingest import border; "
+        "import sys; from clipsonic import wire; from clipsonic.ingest import border; "
         "print([name for name in ('torch', 'open_clip', 'decord', 'matplotlib', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

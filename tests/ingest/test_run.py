@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from clipsonic.errors import ClipsonicError, UsageError
-from clipsonic.ingest.batches import BATCH_PICTURES
+from clipsonic.ingest.executors import BATCH_PICTURES
 from clipsonic.ingest.plan import each_outcome
 from clipsonic.ingest.run import IngestOptions, fit_of, ingest
 from clipsonic.ingest.segments import Fit

@@ -19,10 +19,9 @@ import makers_ingest as makers
 import pytest
 
 from clipsonic.ingest.border import WorkerPool
-from clipsonic.ingest.destination import FolderDestination
 from clipsonic.ingest.executors import UnitTask
 from clipsonic.ingest.jobs import Job
-from clipsonic.ingest.plan import Unit
+from clipsonic.ingest.plan import FolderDestination, Unit
 from clipsonic.ingest.ray_executor import _build_here
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.segments import Fit, ReadSettings

@@ -158,10 +158,10 @@ def test_an_impossible_shape_does_not_construct():
 
 
 def test_the_bundled_prior_lives_in_the_space_of_the_bundled_clip():
-    from clipsonic.clip.open_clip import fingerprint_of
+    from clipsonic.clip.open_clip import load_clip
     from clipsonic.resources import bundled_path
 
-    assert TextPrior.from_folder(bundled_path("priors", "tiny", "prior")).fingerprint == fingerprint_of("tiny")
+    assert TextPrior.from_folder(bundled_path("priors", "tiny", "prior")).fingerprint == load_clip("tiny").fingerprint
 
 
 def test_a_prior_keeps_how_many_steps_it_is_sampled_with(texts, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import signal
 import subprocess
@@ -68,6 +69,47 @@ def test_all_together_keep_no_more_than_the_limit(memory: Path) -> None:
     assert any(one.is_full for one in ones)
     assert [file.stat().st_size for file in files(memory)] == [2**20]
     assert SharedArrays("a", 0).is_full
+
+
+def mapped_kib(memory: Path) -> tuple[int, int]:
+    """Of what this process has mapped below a folder: what is there, and this process's share of that, in KiB."""
+    found, inside = {"Rss": 0, "Pss": 0}, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if name in found and inside:
+            found[name] += int(rest.split()[0])
+        elif "-" in name.split()[0]:  # a mapping begins
+            inside = str(memory) in line
+    return found["Rss"], found["Pss"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_the_memory_of_several_processes_is_that_of_one(memory: Path) -> None:
+    kept_kib, one = 800, SharedArrays("a", 1)
+    one.keep("x", [np.arange(kept_kib * 256, dtype=np.int32)])
+    code = f"""
+        got = shared.SharedArrays("a", 1).get("x")
+        print(got[0].sum(), flush=True)
+        sys.stdin.readline()
+        print(*mapped_kib(Path({str(memory)!r})), flush=True)
+        sys.stdin.readline()
+    """
+    children = [another(memory, inspect.getsource(mapped_kib) + textwrap.dedent(code)) for _ in range(2)]
+    got = one.get("x")
+    assert got is not None
+    sums = {int(got[0].sum(dtype=np.int64)), *(int(child.stdout.readline()) for child in children if child.stdout)}
+    assert len(sums) == 1
+    told = [mapped_kib(memory)]
+    for child in children:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        print(file=child.stdin, flush=True)
+        resident, share = child.stdout.readline().split()
+        told.append((int(resident), int(share)))
+    for child in children:
+        child.communicate("\n")
+    assert all(resident >= kept_kib for resident, _ in told), "each has it all"
+    assert kept_kib <= sum(share for _, share in told) <= 1.05 * kept_kib, "and it is there once"
 
 
 def test_the_last_user_removes_the_file_and_what_it_gave_stays_readable(memory: Path) -> None:

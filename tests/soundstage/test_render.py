@@ -165,7 +165,7 @@ def test_workers_end_when_the_command_is_killed(tmp_path: Path) -> None:
     try:
         until(lambda: len(list((tmp_path / "v").glob("*.mp4"))) > 8)
         workers = [
-            child for child in psutil.Process(command.pid).children() if "clipsonic.served" in " ".join(child.cmdline())
+            child for child in psutil.Process(command.pid).children() if "clipsonic.wire" in " ".join(child.cmdline())
         ]
         assert len(workers) == 2
     finally:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from makers_train import RATE_HZ, SECONDS, WIDTH, make_corpus, make_record
 
-from clipsonic.audio.wave import write_audio
 from clipsonic.seeding import numpy_rng
 
 COLUMNS = 40
@@ -30,8 +30,9 @@ def noisy_tone(number: int, seconds: float, rate_hz: int = RATE_HZ, noise: float
 
 def recordings(folder: Path, count: int = 6, seconds: float = 3.0, rate_hz: int = RATE_HZ) -> Path:
     """Decaying tones over a little noise, one file each."""
+    folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        write_audio(folder / f"tone-{number}.flac", noisy_tone(number, seconds, rate_hz), rate_hz)
+        soundfile.write(folder / f"tone-{number}.flac", noisy_tone(number, seconds, rate_hz), rate_hz)
     return folder
 
 

@@ -194,7 +194,7 @@ def test_what_is_shown_are_held_out_pictures_with_the_captions_they_are_given(ma
 def test_the_figures_of_the_card_are_those_of_the_saved_weights(pairs, recipe, tmp_path):
     result = train(told(recipe), Sources(pairs=(str(pairs),)), tmp_path / "clip")
     saved = door.load_clip(tmp_path / "clip")
-    assert saved.fingerprint == result["fingerprint"] == door.fingerprint_of(tmp_path / "clip")
+    assert saved.fingerprint == result["fingerprint"] == door.load_clip(tmp_path / "clip").fingerprint
     lesson = course_of(pairs, told(recipe)).lesson
     lesson.embedder = saved
     figures = lesson.figures(None)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from makers_train import RATE_HZ, make_corpus, make_record, tones
 from makers_vocoder import COLUMNS, NUM_SAMPLES, WORDS, recordings
 
-from clipsonic.audio.wave import write_audio
 from clipsonic.errors import CorpusError, UsageError
 from clipsonic.train.command import build_parser, config_of
 from clipsonic.train.config import Sources, TrainConfig
@@ -115,7 +115,7 @@ def test_takes_of_one_recording_stay_on_one_side(tmp_path: Path) -> None:
     assert source_of("ambient_coffee-shop") == "ambient_coffee-shop"
     for number, take in itertools.product(range(6), "AB"):
         tone = 0.3 * np.sin(np.arange(3 * RATE_HZ) * 0.01 * (number + 1))
-        write_audio(tmp_path / f"1-{number}-{take}-7.flac", tone, RATE_HZ)
+        soundfile.write(tmp_path / f"1-{number}-{take}-7.flac", tone, RATE_HZ)
     folder = folder_of(tmp_path)
     sides = [{record.source for record in RecordingLoader(folder, 0, split, 0.3).records} for split in ("train", "val")]
     assert len(sides[0] | sides[1]) == 6
@@ -138,8 +138,9 @@ def test_too_few_sources_to_hold_one_out_are_said(tmp_path: Path) -> None:
 
 def test_what_is_short_silent_or_damaged_is_left_out_and_counted(tmp_path: Path) -> None:
     recordings(tmp_path, count=3)
-    write_audio(tmp_path / "short.wav", 0.3 * np.ones(NUM_SAMPLES - 1), RATE_HZ)
-    write_audio(tmp_path / "deep" / "silence.flac", np.zeros(3 * RATE_HZ), RATE_HZ)
+    soundfile.write(tmp_path / "short.wav", 0.3 * np.ones(NUM_SAMPLES - 1), RATE_HZ)
+    (tmp_path / "deep").mkdir()
+    soundfile.write(tmp_path / "deep" / "silence.flac", np.zeros(3 * RATE_HZ), RATE_HZ)
     (tmp_path / "broken.flac").write_bytes(b"no sound")
     (tmp_path / "notes.txt").write_text("not a recording")
     folder = folder_of(tmp_path)
@@ -154,7 +155,7 @@ def test_a_folder_without_usable_recordings_is_refused(tmp_path: Path) -> None:
         folder_of(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="holds no recording"):
         folder_of(tmp_path)
-    write_audio(tmp_path / "silence.flac", np.zeros(3 * RATE_HZ), RATE_HZ)
+    soundfile.write(tmp_path / "silence.flac", np.zeros(3 * RATE_HZ), RATE_HZ)
     with pytest.raises(CorpusError, match="not silent"):
         folder_of(tmp_path)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,10 +24,10 @@ from torch.nn.functional import cross_entropy
 from clipsonic.clip import open_clip as door
 from clipsonic.clip.catalogue import Catalogue, read_catalogue
 from clipsonic.clip.embedder import CARD_FILE, ClipEmbedder
-from clipsonic.clip.model_config import read_recipe
 from clipsonic.clip.pairs import PairTable
 from clipsonic.clip.vocabulary import packed, short_merges
 from clipsonic.errors import UsageError
+from clipsonic.resources import bundled_path
 from clipsonic.seeding import numpy_rng, seed_for
 from clipsonic.train.config import Sources, TrainConfig
 from clipsonic.train.engine.draws import Draws
@@ -72,7 +73,7 @@ class ClipLesson(Lesson):
         """The contrastive loss of each row, among the rows of all processes."""
         pixels = batch["pictures"].permute(0, 3, 1, 2).float().div_(255.0).sub_(self.mean).div_(self.std)
         image_BE = self.network.encode_image(pixels, normalize=True).float()
-        text_BE = door.encode_captions(self.network, batch["tokens"]).float()
+        text_BE = encode_captions(self.network, batch["tokens"]).float()
         images_NE, texts_NE, spoken_N = (of_all(rows, draws) for rows in (image_BE, text_BE, batch["spoken"]))
         own_B = draws.rank * len(image_BE) + torch.arange(len(image_BE), device=image_BE.device)
         equal_BN = (batch["spoken"][:, None] == spoken_N).scatter(1, own_B[:, None], False)
@@ -212,3 +213,35 @@ def _batches(held: PairTable, embedder: ClipEmbedder, size: int) -> Iterator[Bat
     for rows in np.array_split(np.arange(len(held)), -(-len(held) // size)):
         pictures = torch.from_numpy(held.pictures[rows])
         yield {"pictures": pictures, **spoken(tokens[rows]), "keys": [f"held-out {row}" for row in rows], "position": 0}
+
+
+def read_recipe(path: str | Path | None = None) -> dict[str, Any]:
+    """An architecture file; by default the bundled one.
+
+    Raises:
+        UsageError: missing, or without one of its three keys.
+    """
+    file = Path(path) if path else bundled_path("priors", "recipes", "soundstage-clip.json")
+    try:
+        recipe: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        missing = [key for key in ("architecture", "model_cfg", "preprocess_cfg") if key not in recipe]
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"architecture {file} cannot be read ({error}): give a JSON file as in priors/recipes"
+        ) from None
+    if missing:
+        raise UsageError(f"architecture {file} lacks {', '.join(missing)}: give a JSON file as in priors/recipes")
+    return recipe
+
+
+def encode_captions(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+    """(B, S) tokens, S at most the context and at least the longest caption, to (B, E) unit vectors.
+
+    Equal to `model.encode_text` of tokens padded to the context: attention is causal and the pooling stops at the end
+    token. Only for models of `new_clip` (text tower in the model itself, pooling by argmax).
+    """
+    ends, length = tokens.argmax(1), tokens.shape[1]
+    x_BSD = model.token_embedding(tokens) + model.positional_embedding[:length]
+    x_BSD = model.ln_final(model.transformer(x_BSD, attn_mask=model.attn_mask[:length, :length]))
+    pooled = x_BSD[torch.arange(len(tokens), device=tokens.device), ends]
+    return torch.nn.functional.normalize(pooled @ model.text_projection, dim=-1)
