@@ -40,7 +40,7 @@ def _seconds(seconds: Any) -> str:
     return f"{seconds:.2f}"
 
 
-_COMMON = (
+COMMON_COLUMNS = (
     Column(
         "num_sounds", "sounds", str, "How many sounds the row has; rows with fewer are of a fair draw of the items."
     ),
@@ -124,6 +124,77 @@ LAW_COLUMNS = (
     ),
 )
 """Of the laws of the soundstage, measured on the waveform."""
+FILL_COLUMNS = (
+    Column(
+        "error_db",
+        "off in the made cells, dB",
+        _with_interval(1),
+        "Mean absolute difference of the log-mel spectrogram to the true sound's over the cells that were made, in "
+        "decibels. Several sounds can be right for a hole, and a mean that sounds like nothing is not far from any: "
+        "read it with the next columns.",
+    ),
+    Column(
+        "below_audioldm_db",
+        "below AudioLDM's way, dB",
+        _with_interval(2),
+        "How much smaller that is than with AudioLDM's way of sampling, on the same sounds: the mean of the paired "
+        "differences.",
+    ),
+    Column(
+        "stretch_named",
+        "made stretch named rightly",
+        _percent,
+        "Share of the sounds of which the judge names rightly the made stretch alone (at least as long as it can "
+        "judge); where no single stretch is made, the whole sound.",
+    ),
+    Column(
+        "seam_db",
+        "seam, dB",
+        _with_interval(1),
+        "Mean absolute step between neighbouring cells of which one is given and one made, the given ones put back. "
+        "The true sound's own is what a perfect seam has; less is too smooth.",
+    ),
+    Column(
+        "drift_db",
+        "given moved, dB",
+        _with_interval(1),
+        "How far the given cells had moved before they were put back.",
+    ),
+)
+"""Of sounds with something missing."""
+CHANGE_COLUMNS = (
+    Column(
+        "target_named",
+        "named as the target",
+        _percent,
+        "Share of the sounds that the judge names as the target's kind.",
+    ),
+    Column(
+        "source_named",
+        "named as the source",
+        _percent,
+        "Share of the sounds that the judge names as the source's kind.",
+    ),
+    Column(
+        "loudness_correlation",
+        "loudness follows",
+        _with_interval(2),
+        "Correlation of the loudness curve with the source's: the mean.",
+    ),
+    Column(
+        "source_distance_db",
+        "off the source, dB",
+        _with_interval(1),
+        "Mean absolute difference of the log-mel spectrogram to the source's.",
+    ),
+    Column(
+        "seeds_distance_db",
+        "two seeds apart, dB",
+        _with_interval(1),
+        "The same difference between two variations of one source, from two seeds.",
+    ),
+)
+"""Of whole sounds that are changed."""
 COLUMNS: dict[str, tuple[Column, ...]] = {
     "soundstage": (
         Column(
@@ -143,7 +214,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
             "Divergence of what the judge says of the sound from what it says of the true one, in nats, with the 95 % "
             "interval of its mean.",
         ),
-        *_COMMON,
+        *COMMON_COLUMNS,
         *LAW_COLUMNS,
     ),
     "videos": (
@@ -162,13 +233,14 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
             "made sound; 1 is best, half of all is what a model that ignores its prompt gets.",
         ),
         *_SET_COLUMNS,
-        *_COMMON,
+        *COMMON_COLUMNS,
     ),
+    "edits": (*FILL_COLUMNS, *CHANGE_COLUMNS, *COMMON_COLUMNS),
 }
-"""The table's columns, by the kind of corpus."""
+"""The table's columns, by the kind of corpus; `edits` for either kind."""
 
 
 def columns_of(numbers: Mapping[str, Any]) -> tuple[Column, ...]:
     """The columns that this result's table has: those that at least one row has a figure for."""
     known = {key for row in numbers["rows"] for key, figure in row["figures"].items() if figure is not None}
-    return tuple(column for column in COLUMNS[numbers["corpus_kind"]] if column.key in known)
+    return tuple(column for column in COLUMNS[numbers.get("table", numbers["corpus_kind"])] if column.key in known)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.picture import spectrogram_png
 from clipsonic.audio.wave import encode_flac
-from clipsonic.evaluate.columns import LAW_COLUMNS, Column, columns_of
+from clipsonic.evaluate.columns import CHANGE_COLUMNS, COMMON_COLUMNS, LAW_COLUMNS, Column, columns_of
 from clipsonic.files import write_whole
 from clipsonic.specs import MelSpec
 
@@ -98,13 +98,11 @@ def table_markdown(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def _halves(numbers: Mapping[str, Any]) -> list[tuple[Column, ...]]:
-    """The columns of the table, those of the laws apart: together they are too wide to be read on one page."""
+    """The columns of the table, those of the laws and of changed sounds apart: together they are too wide."""
     columns = columns_of(numbers)
-    parts = [
-        tuple(one for one in columns if one not in LAW_COLUMNS),
-        tuple(one for one in columns if one in LAW_COLUMNS),
-    ]
-    return [part for part in parts if part]
+    apart = (LAW_COLUMNS, CHANGE_COLUMNS)
+    first = tuple(one for one in columns if not any(one in group for group in apart))
+    return [part for part in (first, *(tuple(one for one in columns if one in group) for group in apart)) if part]
 
 
 def _padded(lines: list[list[str]]) -> str:
@@ -114,9 +112,10 @@ def _padded(lines: list[list[str]]) -> str:
 
 
 def _lines(numbers: Mapping[str, Any], columns: Sequence[Column], corner: str = "") -> list[list[str]]:
-    """Headings and rows as written cells; rows with no figure in these columns are left out."""
-    rows = [[row["label"], *cells(row, columns)] for row in numbers["rows"]]
-    return [[corner, *headings(numbers, columns)], *(row for row in rows if set(row[1:]) != {"–"})]
+    """Headings and rows as written cells; rows with no figure of their own in these columns are left out."""
+    own = [column.key for column in columns if column not in COMMON_COLUMNS]
+    rows = [row for row in numbers["rows"] if any(row["figures"].get(key) is not None for key in own)]
+    return [[corner, *headings(numbers, columns)], *([row["label"], *cells(row, columns)] for row in rows)]
 
 
 def write_report(folder: str | Path, result: Evaluation) -> dict[str, str]:
