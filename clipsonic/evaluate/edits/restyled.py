@@ -64,13 +64,13 @@ class _Bench:
 
     def to_target(self, strength: float) -> Change:
         """From the noised source to the target's picture."""
-        return self._sampled(strength, lambda at: self._model.bound(self._targets[at]))
+        return self._sampled(strength, lambda at: self._prompted(self._targets[at]))
 
     def from_source(self, strength: float) -> Change:
         """FlowEdit, from the source's picture to the target's."""
 
         def change(at: np.ndarray, x0_BMF: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-            to_target, of_source = self._model.bound(self._targets[at]), self._model.bound(at)
+            to_target, of_source = self._prompted(self._targets[at]), self._prompted(at)
             return restyled(to_target, of_source, *self._told(x0_BMF, generators, strength))
 
         return change
@@ -91,6 +91,9 @@ class _Bench:
         """What this change makes of the sources."""
         mels_NMF, seconds = self._made(change, label)
         return {"name": name, "label": label, "about": about, "figures": self._figures(mels_NMF, seconds)}
+
+    def _prompted(self, at: np.ndarray) -> StepFn:
+        return self._model.bound(at, guidance=self._model.changing)
 
     def _sampled(self, strength: float, bind: Callable[[np.ndarray], StepFn]) -> Change:
         return lambda at, x0_BMF, generators: sample_given(bind(at), *self._told(x0_BMF, generators, strength))

@@ -67,13 +67,15 @@ class Model:
 
     Attributes:
         log_mels_NMF, x0_NMF: the true sounds as log-mels and in the model's space, on the CPU.
-        levels: from noise, 1, to 0.
+        levels: from noise to 0.
+        guidance, changing: where given cells lead, and where whole sounds are changed; as in `ClipSonicPipeline.edit`.
     """
 
     def __init__(self, pipeline: Any, material: Material, making: Making) -> None:
         self.pipeline, self.making = pipeline, making
         self.segment, self.device = pipeline.segment, pipeline._execution_device
-        steps, self.guidance = pipeline.sampling(making.steps, GUIDANCE if making.guidance is None else making.guidance)
+        steps, self.changing = pipeline.sampling(making.steps, making.guidance)
+        self.guidance = self.changing if making.guidance is not None else pipeline.sampling(scale=GUIDANCE)[1]
         self.objective: Objective = make_objective(pipeline.denoiser.config.prediction_type)
         self.levels: list[float] = levels(pipeline.solver, steps).tolist()
         self._keys = [item.key for item in material.items]
@@ -83,13 +85,15 @@ class Model:
         mean_M, std_M = pipeline.mel_statistics
         self.x0_NMF = (self.log_mels_NMF - mean_M[:, None]) / std_M[:, None]
 
-    def bound(self, at: Sequence[int] | np.ndarray, *, is_blind: bool = False) -> StepFn:
+    def bound(
+        self, at: Sequence[int] | np.ndarray, *, is_blind: bool = False, guidance: Guidance | None = None
+    ) -> StepFn:
         """The network with the pictures of these items bound, or with nothing."""
         condition = condition_of([[timeless(self._images[int(place)])] for place in at])
         null = condition.null_like()
         if is_blind:
             return self._bound(null, null, Guidance(1.0))
-        return self._bound(condition, null, self.guidance)
+        return self._bound(condition, null, guidance or self.guidance)
 
     def _bound(self, condition: Condition, away: Condition, guidance: Guidance) -> StepFn:
         condition, away = condition.to(self.device), away.to(self.device)
