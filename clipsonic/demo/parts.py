@@ -115,10 +115,13 @@ def _edit_tab(studio: Studio) -> EditTab:
         label="A sound to change", sources=["upload"], type="filepath", elem_id="sound", buttons=[], editable=False
     )
     waveform = gr.Image(
-        label="Click where the part begins, then where it ends", type="filepath", format="png", interactive=False,
-        visible=False, elem_id="waveform", buttons=[],
+        type="filepath", format="png", interactive=False, visible=False, show_label=False, container=False,
+        elem_id="waveform", buttons=[],
     )  # fmt: skip
-    how = gr.Radio([PART, ALL, ON], value=PART, label="What is to be done?", elem_id="how")
+    how = gr.Radio(
+        [PART, ALL, ON], value=PART, label="What is to be done?", elem_id="how",
+        info="A part is chosen by two clicks on the sound above, or in seconds below.",
+    )  # fmt: skip
     with gr.Row():
         from_s = gr.Number(0, label="From (seconds)", minimum=0, elem_id="from", min_width=140)
         to_s = gr.Number(0, label="To (seconds)", minimum=0, elem_id="to", min_width=140)

@@ -126,12 +126,10 @@ def visit_edit(page: Page, url: str, media: Path, out: Path) -> dict[str, Any]:
     seen["proposed"] = chosen_part(page)
     box = picture.bounding_box()
     assert box is not None
-    for share in (0.25, 0.5):
-        before = chosen_part(page)
+    for share, part in ((0.25, ["0.75", "0.75"]), (0.5, ["0.75", "1.5"])):
         picture.click(position={"x": share * box["width"], "y": 0.5 * box["height"]})
-        page.wait_for_function(f"before => JSON.stringify(({PART})()) !== JSON.stringify(before)", arg=before)
+        page.wait_for_function(f"part => JSON.stringify(({PART})()) === JSON.stringify(part)", arg=part)
     seen["chosen"] = chosen_part(page)
-    page.fill("#edit-text textarea", "a small glass bell ringing slowly")
     seen["part"] = press(page, "edit", "[role=status]")
     page.wait_for_function(f"() => ({SHOWN})() === 2")
     page.wait_for_function("() => [...document.querySelectorAll('img.spectrogram')].every(i => i.complete)")
@@ -147,14 +145,15 @@ def visit_edit(page: Page, url: str, media: Path, out: Path) -> dict[str, Any]:
     page.get_by_role("tab", name="Text").click()
     page.click("#change-1")
     page.wait_for_selector("#make-edit", state="visible")
+    page.fill("#edit-text textarea", "a bell ringing fast")
     seen["again"] = press(page, "edit", "[role=status]")
     seen["history"] = page.inner_text("#history")
     return seen
 
 
-def chosen_part(page: Page) -> list[float]:
+def chosen_part(page: Page) -> list[str]:
     """The seconds from and to which a part is chosen."""
-    return [float(value) for value in page.evaluate(PART)]
+    return list(page.evaluate(PART))
 
 
 def main() -> None:

@@ -171,7 +171,7 @@ def test_without_laws_there_is_error_and_seam_and_no_naming(tmp_path: Path) -> N
     making = Making(steps=1, num_others=2)
     result = evaluate_edits(make_pipeline(), Options(corpus, making=making, num_players=1), TASKS)
     text = json.dumps(result.numbers)
-    assert "named" not in text
+    assert "_named" not in text
     assert {"error_db", "seam_db"} <= set(rows_of(result.numbers)["gap-0.26/picture"])
     assert [one["label"] for one in result.numbers["skipped"]] == ["gap of 1.02 s", "continue 2.05 s"]
     assert f"{SECONDS:.2f} s" in result.numbers["skipped"][0]["reason"]
