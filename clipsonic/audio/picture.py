@@ -59,6 +59,15 @@ def spectrogram_png(log_mel: npt.ArrayLike, spec: MelSpec, title: str | None = N
     return _small_png(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
+def cells_png(log_mel: npt.ArrayLike, spec: MelSpec) -> bytes:
+    """A log-mel (M, F) as a bare PNG of F x M pixels in the same colours, the highest band at the top."""
+    share_MF = (spec.db(np.asarray(log_mel, np.float32)) - _QUIETEST_DB) / (_LOUDEST_DB - _QUIETEST_DB)
+    pixels = (colormaps["magma"](np.clip(share_MF[::-1], 0.0, 1.0))[..., :3] * 255.0).round().astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def save_spectrogram(
     path: str | os.PathLike[str], log_mel: npt.ArrayLike, spec: MelSpec, title: str | None = None
 ) -> None:
