@@ -55,7 +55,7 @@ def changed(studio: Studio, wish: EditWish, heard: Heard, name: str) -> Result:
         "kept": round(float(output.kept), 4),
         "model": studio.name,
     }
-    return Result(sounds, facts, " ".join(output.notes) or None, _written(studio, heard.wave_CT, heard, {}))
+    return Result(sounds, facts, "; ".join(output.notes) or None, _written(studio, heard.wave_CT, heard, {}))
 
 
 def _tags(studio: Studio, name: str, wish: EditWish) -> dict[str, str]:
