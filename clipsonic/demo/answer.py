@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.demo.looker import Upload
+from clipsonic.demo.made import Made, Result
 from clipsonic.demo.refusals import DemoError, LateError
-from clipsonic.demo.studio import Made, Result, Studio, Ticket
+from clipsonic.demo.studio import Studio, Ticket
 from clipsonic.demo.wish import EditWish, Wish, checked, checked_edit
 
 Tell = Callable[[float, str], None]

@@ -7,27 +7,32 @@ so what is kept comes back sample for sample; no loudness is changed. Price: tha
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from clipsonic.demo.folder import DemoFolder
 from clipsonic.demo.looker import Heard
+from clipsonic.demo.made import Made, Result
 from clipsonic.demo.wish import EditWish
 
-if TYPE_CHECKING:
-    from clipsonic.demo.studio import Made, Result, Studio
 
-
-def changed(studio: Studio, wish: EditWish, heard: Heard, name: str) -> Result:
+def changed(
+    pipeline: Any, folder: DemoFolder, model: str, wish: EditWish, guidance: float | None, heard: Heard, name: str
+) -> Result:
     """What becomes of this sound; called by the studio's thread.
+
+    Args:
+        model: what the pipeline is called.
+        guidance: None for the edit's own.
+        name: what the sound is called.
 
     Raises:
         UsageError: what `ClipSonicPipeline.edit` refuses.
     """
-    from clipsonic.demo.studio import Result
+    from clipsonic.generate.write import tags_for
 
-    guidance = studio.guidance(wish)
-    output = studio.pipeline.edit(
+    output = pipeline.edit(
         heard.wave_CT,
         heard.rate_hz,
         text=wish.text,
@@ -42,39 +47,31 @@ def changed(studio: Studio, wish: EditWish, heard: Heard, name: str) -> Result:
         num_sounds=wish.num_sounds,
         seed=wish.seed,
     )
-    tags = _tags(studio, name, wish)
-    sounds = tuple(_written(studio, wave_CT, heard, tags) for wave_CT in np.asarray(output.audios))
-    config = studio.pipeline.config
+    tags = tags_for(model, wish.text or name, wish.seed)
+    sounds = tuple(_written(pipeline, folder, wave_CT, heard, tags) for wave_CT in np.asarray(output.audios))
     facts = {
         "seconds": output.seconds,
         "sample_rate_hz": output.sample_rate_hz,
         "seed": wish.seed,
-        "steps": wish.steps or config["num_inference_steps"],
+        "steps": wish.steps or pipeline.config["num_inference_steps"],
         "guidance": guidance,
         "closer": output.closer,
         "kept": round(float(output.kept), 4),
-        "model": studio.name,
+        "model": model,
     }
-    return Result(sounds, facts, "; ".join(output.notes) or None, _written(studio, heard.wave_CT, heard, {}))
+    return Result(sounds, facts, "; ".join(output.notes) or None, _written(pipeline, folder, heard.wave_CT, heard, {}))
 
 
-def _tags(studio: Studio, name: str, wish: EditWish) -> dict[str, str]:
-    from clipsonic.generate.write import tags_for
-
-    return tags_for(studio.name, wish.text or name, wish.seed)
-
-
-def _written(studio: Studio, wave_CT: np.ndarray, heard: Heard, tags: dict[str, str]) -> Made:
+def _written(pipeline: Any, folder: DemoFolder, wave_CT: np.ndarray, heard: Heard, tags: dict[str, str]) -> Made:
     """A sound and its picture in the demo's folder."""
     from clipsonic.audio.exact import write_exact
     from clipsonic.audio.wave import loudness_lufs
-    from clipsonic.demo.studio import Made
 
-    path = studio.folder.new(".wav")
+    path = folder.new(".wav")
     write_exact(path, wave_CT, heard.rate_hz, heard.depth, tags)
     mono_T = wave_CT.mean(axis=0)
-    made = Made(path, studio.folder.new(".png"), round(loudness_lufs(mono_T, heard.rate_hz), 1))
-    _draw(studio.pipeline, made.spectrogram, mono_T, heard.rate_hz)
+    made = Made(path, folder.new(".png"), round(loudness_lufs(mono_T, heard.rate_hz), 1))
+    _draw(pipeline, made.spectrogram, mono_T, heard.rate_hz)
     return made
 
 

@@ -10,7 +10,8 @@ from html import escape
 from typing import Any
 
 from clipsonic.demo.answer import Answer
-from clipsonic.demo.studio import Made, Studio
+from clipsonic.demo.made import Made
+from clipsonic.demo.studio import Studio
 
 _MAX_TITLE = 80
 

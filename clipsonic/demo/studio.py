@@ -14,34 +14,15 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from clipsonic.demo.changing import changed
 from clipsonic.demo.folder import DemoFolder
 from clipsonic.demo.limits import Limits
 from clipsonic.demo.looker import Heard, Looker, Seen, Upload
+from clipsonic.demo.made import Made, Result
 from clipsonic.demo.refusals import BusyError
 from clipsonic.demo.wish import GUIDANCE_AWAY, Asked, EditWish, Wish
-
-
-@dataclass(frozen=True)
-class Made:
-    """One sound: its files in the demo's folder, and its measured loudness."""
-
-    wave: Path
-    spectrogram: Path
-    loudness_lufs: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a wish: its sounds, how they were made, a word of caution; of an edit, the sound before it."""
-
-    sounds: tuple[Made, ...]
-    facts: dict[str, Any]
-    notice: str | None
-    before: Made | None = None
 
 
 @dataclass
@@ -135,7 +116,7 @@ class Studio:
     def _become(self, ticket: Ticket) -> Result:
         wish, seen = ticket.wish, ticket.seen
         if isinstance(wish, EditWish) and isinstance(seen, Heard):
-            return changed(self, wish, seen, ticket.name)
+            return changed(self.pipeline, self.folder, self.name, wish, self.guidance(wish), seen, ticket.name)
         assert isinstance(wish, Wish)
         assert not isinstance(seen, Heard)
         return self._make(wish, seen, ticket.name)

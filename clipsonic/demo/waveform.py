@@ -45,6 +45,6 @@ class Waveform:
         is_part = (times_s >= from_s) & (times_s < to_s)
         heights = np.repeat(np.array(self.peaks) / max(*self.peaks, 1e-9), _BAR) * (HEIGHT / 2 - 4)
         is_wave = np.abs(np.arange(HEIGHT)[:, None] - HEIGHT / 2) <= np.maximum(heights, 0.5)[None]
-        pixels = np.where(is_part[None, :, None], np.uint8(_PART), np.uint8(_GROUND))
-        inked = np.where(is_part[None, :, None], np.uint8(_CHOSEN), np.uint8(_WAVE))
-        return np.where(is_wave[..., None], inked, pixels)
+        ground = np.where(is_part[None, :, None], _PART, _GROUND)
+        ink = np.where(is_part[None, :, None], _CHOSEN, _WAVE)
+        return np.where(is_wave[..., None], ink, ground).astype(np.uint8)

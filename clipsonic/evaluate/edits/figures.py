@@ -33,4 +33,4 @@ def drift_db(mels: np.ndarray, true: np.ndarray, made: np.ndarray, mel: MelSpec)
 
 
 def _mean_over(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    return (values * where).sum(axis=(1, 2)) / np.maximum(where.sum(axis=(1, 2)), 1)
+    return np.asarray((values * where).sum(axis=(1, 2)) / np.maximum(where.sum(axis=(1, 2)), 1))

@@ -111,7 +111,8 @@ class Model:
     def to_log_mel(self, x_BMF: Tensor) -> Tensor:
         """Log-mels of what the network works on."""
         mean_M, std_M = self.pipeline.mel_statistics
-        return x_BMF * std_M[:, None] + mean_M[:, None]
+        log_mel_BMF: Tensor = x_BMF * std_M[:, None] + mean_M[:, None]
+        return log_mel_BMF
 
     def waves(self, log_mels_BMF: Tensor) -> np.ndarray:
         """Through the pipeline's vocoder, (B, T)."""
