@@ -130,9 +130,17 @@ def _edits(studio: Studio, prompts: Prompts, choices: Choices, players: Players,
         )
     for button, audio in zip(players.change, players.audios[1:], strict=True):
         button.click(
-            lambda sound: [str(_upload_of(studio, "sound", sound).path), gr.Tabs(selected="edit"), PART],
-            audio, [edit.sound, prompts.tabs, edit.how], preprocess=False, api_visibility="private",
+            partial(_taken_over, studio), audio, [edit.sound, prompts.tabs, edit.how],
+            preprocess=False, api_visibility="private",
         )  # fmt: skip
+
+
+def _taken_over(studio: Studio, sound: Any) -> list[Any]:
+    """The tab that changes sounds, with a sound that was made."""
+    try:
+        return [str(_upload_of(studio, "sound", sound).path), gr.Tabs(selected="edit"), PART]
+    except DemoError:
+        return [gr.skip()] * 3
 
 
 def _listened(studio: Studio, sound: Any) -> list[Any]:
@@ -154,10 +162,8 @@ def _chosen(heard: Waveform | None, from_s: Any, to_s: Any, place: gr.SelectData
     """A click: the begin of a part, or (where a begin alone is chosen) its end."""
     if heard is None:
         return [gr.skip(), gr.skip()]
-    at_s = heard.time_s(place.index[0])
-    if from_s == to_s:
-        return sorted((from_s, at_s))
-    return [at_s, at_s]
+    at_s, from_s, to_s = heard.time_s(place.index[0]), from_s or 0.0, to_s or 0.0
+    return sorted((from_s, at_s)) if from_s == to_s else [at_s, at_s]
 
 
 def _marked(heard: Waveform | None, from_s: Any, to_s: Any) -> Any:
@@ -254,7 +260,8 @@ def _upload_of(studio: Studio, kind: str, value: Any) -> Upload:
     path = Path(str(facts.get("path") or "")).resolve()
     if not path.is_relative_to(studio.folder.path.resolve()) or not path.is_file():
         raise DemoError(f"there is nothing to go by: {_ASKED[kind]}")
-    return Upload(path, plain_name(str(facts.get("orig_name") or path.name), kind), kind)
+    name = plain_name(str(facts.get("orig_name") or path.name), kind)
+    return Upload(path, name if studio.folder.find(name) is None else f"the {kind}", kind)
 
 
 def _replace(module: Any, name: str, by: Any) -> None:

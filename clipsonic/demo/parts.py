@@ -59,7 +59,7 @@ def edit_values(how: str, from_s: Any, to_s: Any, strength: Any, extend_s: Any, 
         ALL: {"strength": strength},
         ON: {"extend_s": extend_s},
     }
-    return {**fields.get(how, {}), "text": text}
+    return {**fields.get(str(how), {}), "text": text.strip() if isinstance(text, str) else text}
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,10 @@ def test_with_laws_every_way_has_error_seam_and_naming_and_two_runs_are_equal(tm
         row["figures"].pop("seconds_per_sound")
     assert again.numbers == first.numbers
     assert first.numbers["skipped"] == []
+    assert "paired difference" in first.numbers["sentences"][0]
+    best = min(("mean", "linear", "repeat"), key=lambda way: rows[f"gap-0.26/{way}"]["error_db"]["value"])
+    fill = {"mean": "mean of the given", "linear": "line in time", "repeat": "repeat"}[best]
+    assert f"; {fill} {rows[f'gap-0.26/{best}']['error_db']['value']:.1f} dB" in first.numbers["sentences"][0]
     labels = [sound.label for sound in first.examples[0].sounds]
     assert labels[:3] == ["true sound", "gap of 0.26 s: AudioLDM's way", "gap of 0.26 s: picture"]
     page = Path(write_report(tmp_path / "report", first)["page"]).read_text()

@@ -19,7 +19,7 @@ from typing import Any
 from clipsonic.evaluate.edits.filled import TRUE, FilledRow, filled_rows
 from clipsonic.evaluate.edits.restyled import changed_rows
 from clipsonic.evaluate.edits.tasks import MOST_SHARE, TASKS, Task
-from clipsonic.evaluate.edits.ways import AUDIOLDM, OURS, Model
+from clipsonic.evaluate.edits.ways import AUDIOLDM, FILLS, OURS, Model
 from clipsonic.evaluate.examples import Judged, pick_places
 from clipsonic.evaluate.material import Material
 from clipsonic.evaluate.report import Evaluation, Example, Sound
@@ -63,21 +63,22 @@ def evaluate_edits(pipeline: Any, options: Options, tasks: Sequence[Task] = TASK
 
 
 def _sentence(task: Task, filled: Sequence[FilledRow]) -> str:
-    """What came out of a task, its figures together."""
-    figures = {row.name: row.figures for row in filled if row.task is task}
-    ours, theirs, true = figures[OURS], figures[AUDIOLDM], figures[TRUE]
+    """What came out of a task, its figures together, beside the fill with the smallest error."""
+    rows = {row.name: row for row in filled if row.task is task}
+    ours, theirs, true = (rows[name].figures for name in (OURS, AUDIOLDM, TRUE))
+    fill = min((rows[name] for name in FILLS if name in rows), key=lambda row: row.figures["error_db"]["value"])
     gain = ours["below_audioldm_db"]
-    named = (
-        f"named rightly {ours['stretch_named']['value']:.0%} (true {true['stretch_named']['value']:.0%}), "
-        if "stretch_named" in ours
-        else ""
-    )
     return (
-        f"{task.label}: {ours['error_db']['value']:.1f} dB off in the made cells, {named}"
-        f"seam {ours['seam_db']['value']:.1f} dB (true {true['seam_db']['value']:.1f}); "
+        f"{task.label}: {ours['error_db']['value']:.1f} dB off in the made cells, {_named(ours)}seam "
+        f"{ours['seam_db']['value']:.1f} dB (true sound: {_named(true)}seam {true['seam_db']['value']:.1f} dB); "
         f"AudioLDM's way {theirs['error_db']['value']:.1f} dB, paired difference {gain['value']:.2f} "
-        f"({gain['low']:.2f} to {gain['high']:.2f})."
+        f"({gain['low']:.2f} to {gain['high']:.2f}); {fill.label} {fill.figures['error_db']['value']:.1f} dB, "
+        f"{_named(fill.figures)}seam {fill.figures['seam_db']['value']:.1f} dB."
     )
+
+
+def _named(figures: dict[str, Any]) -> str:
+    return f"named rightly {figures['stretch_named']['value']:.0%}, " if "stretch_named" in figures else ""
 
 
 def _title(material: Material, place: int) -> str:

@@ -34,6 +34,8 @@ GUIDANCE = 1.0
 """Unless another is asked for: with what is given beside the picture, more guidance costs twice as much and gains
 nothing (over 32 sounds, 7.6 dB with 1 and with 1.5 in a gap of a second)."""
 AUDIOLDM, OURS = "audioldm", "picture"
+FILLS = ("mean", "linear", "repeat")
+"""The names of those without a model."""
 
 Fill = Callable[[Tensor, Tensor, np.ndarray], Tensor]
 """(x0 (B, M, F) of the model's space, made (B, M, F) bool, places (B,) of the items) to x (B, M, F)."""
@@ -77,6 +79,8 @@ class Model:
         steps, self.changing = pipeline.sampling(making.steps, making.guidance)
         self.guidance = self.changing if making.guidance is not None else pipeline.sampling(scale=GUIDANCE)[1]
         self.objective: Objective = make_objective(pipeline.denoiser.config.prediction_type)
+        if isinstance(self.objective, torch.nn.Module):  # with a table
+            self.objective.to(self.device)
         self.levels: list[float] = levels(pipeline.solver, steps).tolist()
         self._keys = [item.key for item in material.items]
         self._images = functional.normalize(torch.from_numpy(material.images), dim=-1)
