@@ -141,11 +141,46 @@ def test_above_a_frequency_what_lies_below_stays(model: Path, given: dict[str, s
     assert difference[(hz > 4000) & (hz < 8000)].sum() > 0.1 * whole[(hz > 4000) & (hz < 8000)].sum()
 
 
-def test_the_canvas_has_a_dot_for_each_cell(model: Path, given: dict[str, str], tmp_path: Path) -> None:
-    assert edit(model, given["sound"], "--canvas", tmp_path / "c.png") == 0
-    with Image.open(tmp_path / "c.png") as picture:
-        assert picture.size == (19200 // 256, 32)
+def test_a_canvas_painted_white_is_a_mask(model: Path, given: dict[str, str], tmp_path: Path) -> None:
+    canvas = tmp_path / "c.png"
+    assert edit(model, given["sound"], "--canvas", canvas) == 0
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.png"]
+    with Image.open(canvas) as picture:
+        assert picture.size == (19200 // 256, 32)  # a dot a cell
+        assert np.asarray(picture.convert("L")).max() <= 0.4 * 255 + 1
+        picture.paste((255, 255, 255), (30, 0, 38, 32))
+        picture.save(canvas)
+    words = ["--mask", canvas, "--text", "a dog", "--out", tmp_path / "a.wav"]
+    assert edit(model, given["sound"], *words) == 0
+    start_s, end_s = changed_s(integers(given["sound"]), integers(tmp_path / "a.wav"))
+    assert 0.40 < start_s < 0.48 < 0.60 < end_s < 0.69  # 30 to 38 of 75 columns, and a window more on both sides
+
+
+def test_an_unpainted_canvas_makes_nothing_anew(
+    model: Path, given: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert edit(model, given["sound"], "--canvas", tmp_path / "c.png") == 0
+    assert edit(model, given["sound"], "--mask", tmp_path / "c.png", "--out", tmp_path / "a.wav") == 0
+    assert "nothing was to be made anew" in capsys.readouterr().out
+    assert np.array_equal(integers(given["sound"]), integers(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "rate_hz", "channels"),
+    [("a.flac", "PCM_16", 8000, 1), ("a.wav", "FLOAT", 48000, 2), ("a.flac", "PCM_24", 44100, 1)],
+)
+def test_what_is_kept_comes_back_bit_for_bit(
+    model: Path, tmp_path: Path, name: str, depth: str, rate_hz: int, channels: int
+) -> None:
+    wave = 0.1 * np.random.default_rng(0).standard_normal((rate_hz, channels))
+    soundfile.write(tmp_path / name, wave, rate_hz, depth)
+    assert edit(model, tmp_path / name, "--remake", "0.4:0.6", "--out", tmp_path / f"new-{name}") == 0
+    before, after = (soundfile.read(tmp_path / file, dtype="float64")[0] for file in (name, f"new-{name}"))
+    assert soundfile.info(tmp_path / f"new-{name}").subtype == depth
+    is_kept = np.ones(rate_hz, bool)
+    is_kept[round(0.4 * rate_hz) : round(0.6 * rate_hz)] = False
+    assert np.array_equal(before[is_kept], after[is_kept])
+    assert not np.array_equal(before[~is_kept], after[~is_kept])
 
 
 def test_where_a_mask_is_transparent_nothing_is_made(tmp_path: Path) -> None:
