@@ -51,9 +51,10 @@ def bands(spec: MelSpec, above_hz: float | None = None, below_hz: float | None =
         made_M |= low_M | low_M.roll(1)
         made_M[0] = True
     if not bool(made_M.any()) or bool(made_M.all()):
-        asked = [f"above {above_hz:g} Hz"] * (above_hz is not None) + [f"below {below_hz:g} Hz"] * (below_hz is not None)
+        sides = {"above": above_hz, "below": below_hz}
+        asked = " and ".join(f"{side} {hz:g} Hz" for side, hz in sides.items() if hz is not None) or "no band"
         raise UsageError(
-            f"{' and '.join(asked)} is {'all' if made_M.any() else 'nothing'} of the model's bands, "
+            f"{asked} is {'all' if made_M.any() else 'nothing'} of the model's bands, "
             f"{spec.f_min_hz:g} to {spec.f_max_hz:g} Hz: give a frequency inside"
         )
     return made_M
@@ -160,9 +161,7 @@ def _boxes(brush: Brush, y_M1: Tensor, x_1F: Tensor, generator: torch.Generator)
     made_MF = torch.zeros(len(y_M1), x_1F.shape[1], dtype=torch.bool)
     for _ in range(_integer(*brush.boxes, generator)):
         height, width = (_integer(*brush.box_sides, generator) for _ in range(2))
-        top, left = (
-            _BOX_MARGIN + _uniform(generator) * (_CANVAS - 2 * _BOX_MARGIN - side) for side in (height, width)
-        )
+        top, left = (_BOX_MARGIN + _uniform(generator) * (_CANVAS - 2 * _BOX_MARGIN - side) for side in (height, width))
         made_MF |= (y_M1 >= top) & (y_M1 < top + height) & (x_1F >= left) & (x_1F < left + width)
     return made_MF
 

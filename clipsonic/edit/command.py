@@ -209,17 +209,17 @@ def draw(args: argparse.Namespace, pipeline: ClipSonicPipeline, audios: list[np.
 
 
 def draw_canvas(args: argparse.Namespace) -> dict[str, Any]:
-    """The given sound as a picture of its cells, to draw a mask over."""
-    from clipsonic.audio.picture import cells_png
+    """The given sound as a dark picture of its cells, which becomes a mask where it is painted white."""
+    from clipsonic.audio.picture import canvas_png
     from clipsonic.edit.given import read_given
     from clipsonic.generate.command import load_pipeline
 
     if args.sound is None or args.batch is not None or Path(args.canvas).suffix.lower() != ".png":
         raise UsageError(f"--canvas {args.canvas} must end in .png, and is drawn of one SOUND: name it")
     sound, pipeline = read_given(args.sound), load_pipeline(args)
-    write_whole(Path(args.canvas), cells_png(mel_of(sound.wave_CT, sound.rate_hz, pipeline), pipeline.segment.mel))
+    write_whole(Path(args.canvas), canvas_png(mel_of(sound.wave_CT, sound.rate_hz, pipeline), pipeline.segment.mel))
     return {
-        "message": f"drawn: {args.canvas}; paint white what is to be made anew, the rest black",
+        "message": f"drawn: {args.canvas}; paint white over it what is to be made anew, and give it as --mask",
         "file": args.canvas,
     }
 

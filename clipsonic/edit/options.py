@@ -74,7 +74,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     add_model(parser)
     add_sampling(parser)
     add("--spectrogram", metavar="FILE.png", help="also draw the mel spectrogram of what came out")
-    add("--canvas", metavar="FILE.png", help="draw the given sound for a --mask, a dot a cell, and do nothing else")
+    add(
+        "--canvas",
+        metavar="FILE.png",
+        help="draw the given sound, to be painted white where it is to change and given as --mask, and do nothing else",
+    )
     add_device(parser)
     add_several(parser)
     add_looking(parser)

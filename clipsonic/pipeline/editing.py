@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -124,11 +125,14 @@ def edit(
     prompts = {"text": text, "image": image, "video": video, "frames": frames, "embeds": embeds}
     kind, value = _one_prompt(prompts)
     _check(wish, kind, from_text, pull, guidance_scale)
-    prompt = Prompt(
-        kind, value, from_text, negative_text, closer, start_s - wish.before_s, frame_times_s, video_tokens
-    )
+    if kind == "video" and start_s < wish.before_s:
+        raise UsageError(
+            f"before_s {before_s:g} begins {before_s - start_s:g} s before the video does: leave it out, or give "
+            "another prompt"
+        )
+    prompt = Prompt(kind, value, from_text, negative_text, closer, start_s - wish.before_s, frame_times_s, video_tokens)
     log_mel = LogMel(pipeline.segment.mel)
-    heard = Sound.of(sound, rate_hz, log_mel, *pipeline.mel_statistics)
+    heard = Sound.of(sound, rate_hz, wish, log_mel, *pipeline.mel_statistics)
     work = work_of(wish, heard, log_mel, pipeline.segment)
     generators = asked.generators_for(1, num_sounds, generator, seed)
     if work is None:
@@ -142,10 +146,10 @@ def edit(
         guidance_scale = 1.0
     steps, guidance = pipeline.sampling(num_inference_steps, guidance_scale, guidance_interval, guidance_rescale)
     asked.check_options(guidance.scale, negative_text, video_tokens, "np")
-    log_mel_BMF, name, seen = _made(pipeline, wish, work, prompt, steps, guidance, pull, generators)
+    log_mel_BMF, changed, name, seen = _made(pipeline, wish, work, prompt, steps, guidance, pull, generators)
     audios = [
-        _joined(wish, work, heard, made_T, pipeline.segment.mel, fill)
-        for made_T in vocode(pipeline.vocoder, log_mel_BMF).numpy()
+        _joined(wish, work, heard, made_T, pipeline.segment.mel, fill) if is_changed else heard.samples_CT
+        for is_changed, made_T in zip(changed, vocode(pipeline.vocoder, log_mel_BMF).numpy(), strict=True)
     ]
     pipeline.maybe_free_model_hooks()
     return EditOutput(
@@ -187,8 +191,9 @@ def _check(wish: Edit, kind: str | None, from_text: str | None, pull: float, sca
 def _made(
     pipeline: Any, wish: Edit, work: Work, prompt: Prompt, steps: int, guidance: Guidance, pull: float,
     generators: Sequence[torch.Generator],
-) -> tuple[Tensor, str | None, list[asked.Seen]]:  # fmt: skip
-    """Log-mels (B, M, F) of the part that the model sees, the closer's name, and what they were made for."""
+) -> tuple[Tensor, list[bool], str | None, list[asked.Seen]]:  # fmt: skip
+    """Log-mels (B, M, F) of the part that the model sees, which of them are other than the given one, the closer's
+    name, and what they were made for."""
     device, denoiser = pipeline._execution_device, pipeline.denoiser
     check_scheduler(pipeline.scheduler, denoiser.config.prediction_type)
     objective = make_objective(denoiser.config.prediction_type)
@@ -209,19 +214,23 @@ def _made(
             x_BMF = restyled(
                 target, source, objective, times, noise_BMF, generators, given, observer=lambda *_: bar.update()
             )
-    return x_BMF * std_M + mean_M, name, seen
+    changed = (x_BMF != x0_BMF).any(2).any(1).tolist()
+    return x_BMF * std_M + mean_M, changed, name, seen
 
 
 def _bound(
     pipeline: Any, prompt: Prompt, timeline: Timeline, guidance: Guidance, generators: Sequence[torch.Generator],
     device: torch.device,
 ) -> tuple[str | None, list[asked.Seen], StepFn, StepFn | None]:  # fmt: skip
-    """The closer's name, what each sound is made for, and the network with that bound, and with the given one's words."""
+    """The closer's name, what each sound is made for, and the network with that bound, and with `from_text`."""
     parts, count, num_windows = pipeline._parts, len(generators), len(timeline.starts)
     name = parts.closer_name(prompt.closer) if prompt.is_text else "none"
 
+    @cache  # the same words are the same picture
     def spoken(text: str) -> list[asked.Seen]:
-        return asked.close(name, [text] * count, asked.embed("text", [text], parts, timeline) * count, generators, parts)
+        return asked.close(
+            name, [text] * count, asked.embed("text", [text], parts, timeline) * count, generators, parts
+        )
 
     def bound(seen: list[asked.Seen], away: Condition | None = None) -> StepFn:
         condition = asked.condition_of(seen, num_windows, pooled=prompt.video_tokens == "pooled")

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from clipsonic.audio.mel import LogMel
-from clipsonic.audio.mono import mix
+from clipsonic.audio.splice import mixed, span_of
 from clipsonic.audio.wave import resample, rms_db
 from clipsonic.diffusion import masks
 from clipsonic.diffusion.editing import start_of
@@ -31,6 +31,7 @@ from clipsonic.specs import MelSpec, SegmentSpec
 
 Samples = npt.NDArray[np.float64]
 Region = tuple[float, float]
+Span = tuple[int, int]
 
 QUIETEST_DB = -90.0
 """A sound below it is silence: less than a step of 16 bits."""
@@ -40,7 +41,6 @@ _LOUD_Z = (1.5, 2.8)
 95th of 100 held-out sounds of the bundled pipeline's corpus, 1.9 to 2.5 for half of them (a normal band: 2.3). Other
 quantiles say less: a bark in silence has a median of -1.3, rain one of 1.1."""
 _PIECE = 4096  # columns that are made of a wave at once
-_LATE_S = 0.001  # that a region may pass the end by: lengths are shown rounded
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,9 @@ class Edit:
             UsageError: a region outside of the sound, no band, or a mask of another shape.
         """
         whole = torch.zeros(spec.num_mels, num_columns, dtype=torch.bool)
-        before, after = (round(s * spec.sample_rate_hz) for s in (self.before_s, self.extend_s))
         if self.is_by_time:
-            spans = [self._span(region, spec.sample_rate_hz, num_samples) for region in self.remake]
-            spans = [(before + start, before + end) for start, end in spans]
+            before, after = (round(s * spec.sample_rate_hz) for s in (self.before_s, self.extend_s))
+            spans = [(before + start, before + end) for start, end in self.spans(spec.sample_rate_hz, num_samples)]
             spans += [(0, before), (before + num_samples, before + num_samples + after)]
             return whole | masks.times(spec, num_columns, spans)
         used = spec.enough_mel_frames(num_samples)
@@ -133,14 +132,13 @@ class Edit:
             whole[:, :used] = True if self.is_whole else masks.bands(spec, self.above_hz, self.below_hz)[:, None]
         return whole
 
-    def _span(self, region: Region, rate_hz: int, num_samples: int) -> tuple[int, int]:
-        start_s, end_s = region
-        seconds = num_samples / rate_hz
-        if not 0.0 <= start_s < end_s <= seconds + _LATE_S:
-            raise UsageError(
-                f"region {start_s:g}:{end_s:g} s must rise and lie in the sound, which lasts {seconds:.3f} s"
-            )
-        return round(start_s * rate_hz), min(num_samples, round(end_s * rate_hz))
+    def spans(self, rate_hz: int, num_samples: int) -> list[Span]:
+        """The regions, in samples of the given sound at this rate.
+
+        Raises:
+            UsageError: a region outside of the sound.
+        """
+        return [span_of(region, rate_hz, num_samples) for region in self.remake]
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,8 +158,8 @@ class Sound:
     gain: float
 
     @classmethod
-    def of(cls, sound: npt.ArrayLike, rate_hz: int, log_mel: LogMel, mean_M: Tensor, std_M: Tensor) -> Self:
-        """Of (T,) or (C, T) in [-1, 1].
+    def of(cls, sound: npt.ArrayLike, rate_hz: int, edit: Edit, log_mel: LogMel, mean_M: Tensor, std_M: Tensor) -> Self:
+        """Of (T,) or (C, T) in [-1, 1]; what is kept of it says how loud it is.
 
         Raises:
             UsageError: not such a sound, silence, or one that is shorter than a column of the model looks at.
@@ -170,8 +168,7 @@ class Sound:
         if samples_CT.ndim != 2 or not samples_CT.size or not np.isfinite(samples_CT).all():
             raise UsageError(f"a sound of shape {samples_CT.shape} must be (T,) or (C, T) of finite samples")
         spec = log_mel.spec
-        mono_T = mix(list(samples_CT.astype(np.float32))).wave
-        wave_T = resample(mono_T, rate_hz, spec.sample_rate_hz)
+        wave_T = resample(mixed(samples_CT), rate_hz, spec.sample_rate_hz)
         if len(wave_T) < spec.n_fft:
             raise UsageError(
                 f"the sound lasts {len(wave_T) / spec.sample_rate_hz:.3f} s, and the model looks at "
@@ -180,8 +177,11 @@ class Sound:
         if rms_db(wave_T) < QUIETEST_DB:
             raise UsageError(f"the sound is silent, below {QUIETEST_DB:g} dB: there is nothing to go by, use generate")
         columns = spec.num_mel_frames(len(wave_T))
-        gain_db = _gain_db(log_mel_of(log_mel, wave_T, columns), spec, mean_M, std_M)
-        gain = 10.0 ** (gain_db / 20.0)
+        remade = edit.spans(spec.sample_rate_hz, len(wave_T))
+        kept_F = ~masks.times(spec, columns, remade)
+        is_heard = bool(kept_F.any()) and rms_db(_without(wave_T, remade)) >= QUIETEST_DB
+        mel_MF = log_mel_of(log_mel, wave_T, columns)
+        gain = 10.0 ** (_gain_db(mel_MF[:, kept_F] if is_heard else mel_MF, spec, mean_M, std_M) / 20.0)
         return cls(samples_CT, rate_hz, np.asarray(wave_T * gain, np.float32), gain)
 
 
@@ -271,6 +271,13 @@ def _windows(asked_F: Tensor, length: int) -> tuple[int, tuple[int, ...]]:
     starts = [first + start for start in window_starts(last - first, length)]
     starts = [start for start in starts if bool(asked_F[start : start + length].any())]
     return starts[0], tuple(start - starts[0] for start in starts)
+
+
+def _without(wave_T: npt.NDArray[np.float32], spans: Sequence[Span]) -> npt.NDArray[np.float32]:
+    kept_T = np.ones(len(wave_T), bool)
+    for start, end in spans:
+        kept_T[start:end] = False
+    return wave_T[kept_T]
 
 
 def _mask(mask: Any, num_mels: int, num_columns: int) -> Tensor:
