@@ -50,7 +50,7 @@ def read_audio(path: str | os.PathLike[str], start: int = 0, count: int = -1) ->
         UsageError: there is no such file.
         ClipsonicError: it is no sound file that libsndfile can read.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         file.seek(start)
         samples = file.read(count, dtype="float32", always_2d=True)
         return mix(list(np.ascontiguousarray(samples.T))).wave, int(file.samplerate)
@@ -63,12 +63,18 @@ def audio_length(path: str | os.PathLike[str]) -> tuple[int, int]:
         UsageError: there is no such file.
         ClipsonicError: it is no sound file that libsndfile can read.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         return int(file.frames), int(file.samplerate)
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
+def opened(path: str | os.PathLike[str]) -> Iterator[soundfile.SoundFile]:
+    """A sound file, open for reading.
+
+    Raises:
+        UsageError: there is no such file.
+        ClipsonicError: it is no sound file that libsndfile can read.
+    """
     source = _existing(path)
     try:
         with soundfile.SoundFile(source) as file:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.demo.looker import Upload
-from clipsonic.demo.refusals import LateError
-from clipsonic.demo.studio import Made, Result, Studio, Ticket
-from clipsonic.demo.wish import Wish, checked
+from clipsonic.demo.made import Made, Result
+from clipsonic.demo.refusals import DemoError, LateError
+from clipsonic.demo.studio import Studio, Ticket
+from clipsonic.demo.wish import EditWish, Wish, checked, checked_edit
 
 Tell = Callable[[float, str], None]
 """Called now and then with the share that is done, 0 to 1, and what is going on."""
@@ -25,13 +26,15 @@ _TICK_S = 0.1
 
 @dataclass(frozen=True)
 class Answer:
-    """Sounds, how they were made, a word of caution; of a video, it with these sounds or why it is not."""
+    """Sounds, how they were made, a word of caution; of a video, it with these sounds or why it is not; of an edit, the
+    sound before it."""
 
     sounds: tuple[Made, ...]
     facts: dict[str, Any]
     notice: str | None
     videos: tuple[Path, ...] = ()
     no_video: str | None = None
+    before: Made | None = None
 
 
 def answer(
@@ -64,6 +67,39 @@ def answer(
     tell(1.0, "putting the sound to the video")
     videos, no_video = _with_sounds(studio, wish, upload, result)
     return Answer(result.sounds, result.facts, result.notice, videos, no_video)
+
+
+def answer_edit(
+    studio: Studio,
+    wish: EditWish,
+    upload: Upload | None,
+    tell: Tell = lambda share, words: None,
+    is_wanted: Callable[[], bool] = lambda: True,
+) -> Answer:
+    """Change the sound that was sent, or one that was made here, as wished; the caller holds a place.
+
+    Raises:
+        DemoError: the wish cannot be met, or is no longer wanted.
+    """
+    sound = _sound_of(studio, wish, upload)
+    studio.folder.tidy()
+    tell(0.0, f"listening to {sound.name}")
+    heard = studio.looker.listen(sound)
+    checked_edit(wish, heard.seconds, studio.limits)
+    result = _wait(studio, studio.begin(wish, heard, sound.name), tell, is_wanted)
+    return Answer(result.sounds, result.facts, result.notice, before=result.before)
+
+
+def _sound_of(studio: Studio, wish: EditWish, upload: Upload | None) -> Upload:
+    if (wish.sound is None) == (upload is None):
+        found = "no sound" if upload is None else "a file and the name of a sound"
+        raise DemoError(f"{found} given: send a sound as a file, or give the name of one that was made here")
+    if upload is not None:
+        return upload
+    path = studio.folder.find(str(wish.sound))
+    if path is None or path.suffix != ".wav":
+        raise DemoError(f"sound {str(wish.sound)!r} is not here any more: make it again, or send it as a file")
+    return Upload(path, "the sound", "sound")
 
 
 def _wait(studio: Studio, ticket: Ticket, tell: Tell, is_wanted: Callable[[], bool]) -> Result:

@@ -21,15 +21,18 @@ from clipsonic.demo.folder import DemoFolder
 from clipsonic.demo.limits import MAX_JSON_BYTES, Limits
 from clipsonic.demo.looker import Upload
 from clipsonic.demo.refusals import DemoError, LateError, MalformedError, TooLargeError, WrongTypeError
-from clipsonic.demo.wish import Wish, wish_of
+from clipsonic.demo.wish import AnyWish, Asked, EditWish, Wish, wish_of
 
-KINDS = ("image", "video")
+KINDS: dict[type[Asked], tuple[str, ...]] = {Wish: ("image", "video"), EditWish: ("sound",)}
+"""Names of the files that may be sent, by what is asked for."""
 _MAX_NAME = 60
 _FORM_EXTRA_BYTES = 65_536  # the other fields and the borders between them
 
 
-async def read_request(request: Request, folder: DemoFolder, limits: Limits) -> tuple[Wish, Upload | None]:
-    """The wish, and the file that was sent with it.
+async def read_request(
+    request: Request, folder: DemoFolder, limits: Limits, asked: type[AnyWish]
+) -> tuple[AnyWish, Upload | None]:
+    """The wish of this type, and the file that was sent with it.
 
     Raises:
         MalformedError, LateError, TooLargeError, WrongTypeError: it cannot be read.
@@ -39,9 +42,9 @@ async def read_request(request: Request, folder: DemoFolder, limits: Limits) -> 
     try:
         async with asyncio.timeout(limits.receive_s):
             if kind == "application/json":
-                return await _read_json(request), None
+                return await _read_json(request, asked), None
             if kind == "multipart/form-data":
-                return await _read_form(request, folder, limits)
+                return await _read_form(request, folder, limits, asked)
     except TimeoutError:
         raise LateError(f"the request took more than {limits.receive_s:g} s to arrive: send less") from None
     raise WrongTypeError(
@@ -49,7 +52,7 @@ async def read_request(request: Request, folder: DemoFolder, limits: Limits) -> 
     )
 
 
-async def _read_json(request: Request) -> Wish:
+async def _read_json(request: Request, asked: type[AnyWish]) -> AnyWish:
     body = bytearray()
     async for chunk in _at_most(request, MAX_JSON_BYTES).stream():
         body += chunk
@@ -59,20 +62,22 @@ async def _read_json(request: Request) -> Wish:
         raise MalformedError('the body is not JSON: send an object like {"text": "a bell"}') from None
     if not isinstance(values, dict):
         raise MalformedError('the body is JSON, but no object: send one like {"text": "a bell"}')
-    return wish_of(values)
+    return wish_of(values, asked)
 
 
-async def _read_form(request: Request, folder: DemoFolder, limits: Limits) -> tuple[Wish, Upload | None]:
+async def _read_form(
+    request: Request, folder: DemoFolder, limits: Limits, asked: type[AnyWish]
+) -> tuple[AnyWish, Upload | None]:
     bounded = _at_most(request, limits.upload_mb * 2**20 + _FORM_EXTRA_BYTES)
     try:
         async with bounded.form(max_files=1, max_fields=32, max_part_size=MAX_JSON_BYTES) as form:
-            wish = wish_of(_fields(form))
+            wish = wish_of(_fields(form, KINDS[asked]), asked)
             return wish, await _save(form, folder)
     except HTTPException as error:
         raise MalformedError(f"the form cannot be read ({str(error.detail)[:100]}): send one file at most") from None
 
 
-def _fields(form: FormData) -> dict[str, Any]:
+def _fields(form: FormData, kinds: tuple[str, ...]) -> dict[str, Any]:
     """The fields that are no files; one left empty counts as not given.
 
     Raises:
@@ -81,8 +86,8 @@ def _fields(form: FormData) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            if name not in KINDS:
-                raise DemoError(f"a file named {name[:60]!r} is not taken: name it {' or '.join(KINDS)}")
+            if name not in kinds:
+                raise DemoError(f"a file named {name[:60]!r} is not taken: name it {' or '.join(kinds)}")
         elif name in values:
             raise DemoError(f"field {name[:60]!r} is given twice: give it once")
         elif value.strip():

@@ -16,6 +16,8 @@ MAX_FRAMES = 60
 MAX_SEED = 2**31 - 1
 MIN_DURATION_S = 0.1
 MAX_JSON_BYTES = 65_536
+MAX_GIVEN_S = 120.0
+"""Longest sound that is changed; of it, no more is made anew than a sound may last."""
 NUM_HISTORY = 10
 """Sounds that a page remembers."""
 

@@ -1,4 +1,4 @@
-"""Uploads become pictures here, by way of a process that can be killed.
+"""Uploads become pictures or samples here, by way of a process that can be killed.
 
 Guarantee: an upload is opened in another process, with limits of time, memory and written bytes, one after another;
 what cannot be opened is one sentence with the name that its owner gave it. Price: an upload that uses up its time keeps
@@ -15,17 +15,23 @@ from typing import Any
 import numpy as np
 
 from clipsonic import workers
-from clipsonic.demo.limits import MAX_FRAMES, MAX_START_S, Limits
+from clipsonic.demo.limits import MAX_FRAMES, MAX_GIVEN_S, MAX_START_S, Limits
 from clipsonic.demo.refusals import DemoError, TooLargeError, WrongTypeError
 from clipsonic.refusals import MalformedError, RefusalReason, RefusedError, one_line
 from clipsonic.workers import Answer, Child
 
+SOUNDS = "a WAV, FLAC, Ogg or MP3 sound"
 PICTURES, VIDEOS = "a JPEG, PNG, WebP, GIF, TIFF or BMP picture", "an MP4, MOV, WebM, MKV or AVI video"
+
+
+_WANTED = {"image": ("a picture", PICTURES), "video": ("a video", VIDEOS), "sound": ("a sound", SOUNDS)}
+_RATES_HZ = range(1000, 768_001)
+_MAX_CHANNELS = 32
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that was sent: where it lies, what its owner calls it, and whether it is an `image` or a `video`."""
+    """A file that was sent: where it lies, what its owner calls it, and what it is: `image`, `video` or `sound`."""
 
     path: Path
     name: str
@@ -43,6 +49,20 @@ class Seen:
     times_s: Sequence[float] = field(default=())
     left_s: float | None = None
     no_video: str | None = None
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What an upload sounds like: (C, T) float64 at its own rate, and how its file holds a sample."""
+
+    wave_CT: np.ndarray
+    rate_hz: int
+    depth: str
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return float(self.wave_CT.shape[1] / self.rate_hz)
 
 
 class Looker:
@@ -67,6 +87,18 @@ class Looker:
         except RefusedError as refused:
             raise self._refusal(upload, refused, start_s) from None
 
+    def listen(self, upload: Upload) -> Heard:
+        """All of a sound, at most MAX_GIVEN_S.
+
+        Raises:
+            DemoError: it cannot be opened, or takes more than it may.
+        """
+        try:
+            asked = {"path": str(upload.path), "name": upload.name, "longest_s": MAX_GIVEN_S}
+            return self._child.call("sound", _samples_in, **asked)
+        except RefusedError as refused:
+            raise self._refusal(upload, refused, 0.0) from None
+
     def add_sound(self, upload: Upload, sound: Path, out: Path, start_s: float) -> str | None:
         """Write `out` (MP4), the video with this sound; returns why not, or None."""
         arguments: dict[str, Any] = {"path": str(upload.path), "sound": str(sound), "out": str(out)}
@@ -81,9 +113,8 @@ class Looker:
 
     def _refusal(self, upload: Upload, refused: RefusedError, start_s: float) -> DemoError:
         name, reason = upload.name, refused.reason
-        wanted = PICTURES if upload.kind == "image" else VIDEOS
+        what, wanted = _WANTED[upload.kind]
         if reason in (RefusalReason.NOT_MEDIA, RefusalReason.NO_VIDEO):
-            what = "a picture" if upload.kind == "image" else "a video"
             return WrongTypeError(f"{name} is not {what} that can be read: give {wanted}")
         if reason == RefusalReason.TIMEOUT:
             return DemoError(f"{name} took more than {self._limits.open_s:g} s to open: give a shorter or smaller one")
@@ -115,6 +146,19 @@ def _frames_in(answer: Answer) -> Seen:
         raise MalformedError("times that cannot be")
     no_video = None if why is None else one_line(why)
     return Seen(pictures, [float(time_s) for time_s in times_s], float(left_s), no_video)
+
+
+def _samples_in(answer: Answer) -> Heard:
+    facts, arrays = answer
+    rate_hz: Any = facts.get("rate_hz")
+    depth: Any = facts.get("depth")
+    if type(rate_hz) is not int or rate_hz not in _RATES_HZ or type(depth) is not str:
+        raise MalformedError("no rate or depth that can be")
+    if len(arrays) != 1 or arrays[0].dtype != np.float64 or arrays[0].ndim != 2 or not arrays[0].size:
+        raise MalformedError("what is no sound")
+    if len(arrays[0]) > _MAX_CHANNELS or not np.isfinite(arrays[0]).all():
+        raise MalformedError("a sound that cannot be")
+    return Heard(arrays[0], rate_hz, one_line(depth))
 
 
 def _why_not_in(answer: Answer) -> str | None:

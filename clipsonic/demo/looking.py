@@ -1,4 +1,4 @@
-"""What is done with an upload where it can be killed: its pictures, and a video with its new sound.
+"""What is done with an upload where it can be killed: its pictures or samples, and a video with its new sound.
 
 Guarantee: runs in a process of its own (`workers`) and loads no torch; a picture comes back upright, as uint8 RGB,
 its shorter side at most 1024 pixels (384 of a video longer than a segment). Not exact: what is larger is shrunk, so its
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from clipsonic.audio.wave import read_audio
+from clipsonic.audio.exact import read_exact
+from clipsonic.audio.wave import audio_length, read_audio
 from clipsonic.demo.limits import MAX_FRAMES
 from clipsonic.errors import ClipsonicError
 from clipsonic.generate.mux import check_copy, replace_sound
@@ -61,6 +62,23 @@ def frames(path: str, start_s: float, seconds: float, segment_s: float) -> tuple
     side = MAX_SIDE if count <= NUM_FRAMES else _MANY_SIDE
     shown = frames_at(path, [start_s + time_s for time_s in times_s])
     return {"times_s": times_s, "left_s": left_s, "why": _why_no_video(path)}, [_shrunk(frame, side) for frame in shown]
+
+
+def sound(path: str, name: str, longest_s: float) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The samples (C, T) float64 of a sound file; facts: `rate_hz`, and the `depth` it is written in.
+
+    Raises:
+        RefusedError: not_media, or too_large for a sound longer than `longest_s`.
+    """
+    try:
+        length, rate_hz = audio_length(path)
+        if length > longest_s * rate_hz:
+            words = f"{name} lasts {length / rate_hz:.0f} s, and at most {longest_s:g} s are taken: send a part of it"
+            raise RefusedError(RefusalReason.TOO_LARGE, words)
+        found = read_exact(path)
+    except ClipsonicError as error:
+        raise RefusedError(RefusalReason.NOT_MEDIA, str(error).replace(path, name)) from None
+    return {"rate_hz": found.rate_hz, "depth": found.depth}, [found.wave_CT]
 
 
 def with_sound(path: str, sound: str, out: str, start_s: float) -> tuple[dict[str, Any], list[np.ndarray]]:

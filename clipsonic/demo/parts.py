@@ -26,22 +26,60 @@ def theme() -> gr.themes.Base:
     return gr.themes.Soft(font=fonts, font_mono=[gr.themes.Font("ui-monospace"), gr.themes.Font("monospace")])
 
 
+PART, ALL, ON = "Make a part anew", "Vary all of it", "Go on after its end"
+"""How a sound can be changed."""
+STRENGTH = 0.4
+"""How strongly a sound is varied, if nothing is said."""
+
+
+@dataclass(frozen=True)
+class EditTab:
+    """A sound, its waveform, how it is changed, and the button."""
+
+    sound: Any
+    waveform: Any
+    how: Any
+    from_s: Any
+    to_s: Any
+    strength: Any
+    extend_s: Any
+    text: Any
+    button: Any
+
+    @property
+    def inputs(self) -> list[Any]:
+        """In the order of `edit_values`."""
+        return [self.how, self.from_s, self.to_s, self.strength, self.extend_s, self.text]
+
+
+def edit_values(how: str, from_s: Any, to_s: Any, strength: Any, extend_s: Any, text: Any) -> dict[str, Any]:
+    """The fields of a wish that the tab's inputs say."""
+    fields = {
+        PART: {"from_s": from_s or 0.0, "to_s": to_s or 0.0},
+        ALL: {"strength": strength},
+        ON: {"extend_s": extend_s},
+    }
+    return {**fields.get(str(how), {}), "text": text.strip() if isinstance(text, str) else text}
+
+
 @dataclass(frozen=True)
 class Prompts:
-    """The three ways to ask: for each kind its input and its button, for some an example; where in a video."""
+    """The ways to ask: for each kind its input and its button, for some an example; where in a video; a sound."""
 
+    tabs: Any
     inputs: dict[str, Any]
     buttons: dict[str, Any]
     examples: dict[str, Any]
     start: Any
+    edit: EditTab
 
 
 def prompt_tabs(studio: Studio) -> Prompts:
-    """Three tabs."""
+    """Four tabs."""
     inputs: dict[str, Any] = {}
     buttons: dict[str, Any] = {}
     examples: dict[str, Any] = {}
-    with gr.Tabs(elem_id="prompts"):
+    with gr.Tabs(elem_id="prompts") as tabs:
         with gr.Tab("Text", id="text"):
             inputs["text"] = gr.Textbox(
                 label="What should be heard?", placeholder="a small glass bell ringing slowly", lines=2,
@@ -66,7 +104,46 @@ def prompt_tabs(studio: Studio) -> Prompts:
             examples.update(_example(studio, "video"))
             start = gr.Number(0, label="Begin in the video at (seconds)", minimum=0, elem_id="start")
             buttons["video"] = _button("video")
-    return Prompts(inputs, buttons, examples, start)
+        with gr.Tab("Edit", id="edit"):
+            edit = _edit_tab(studio)
+    return Prompts(tabs, inputs, buttons, examples, start, edit)
+
+
+def _edit_tab(studio: Studio) -> EditTab:
+    longest_s = studio.limits.max_duration_s
+    sound = gr.Audio(
+        label="A sound to change", sources=["upload"], type="filepath", elem_id="sound", buttons=[], editable=False
+    )
+    waveform = gr.Image(
+        type="filepath", format="png", interactive=False, visible=False, show_label=False, container=False,
+        elem_id="waveform", buttons=[],
+    )  # fmt: skip
+    how = gr.Radio(
+        [PART, ALL, ON], value=PART, label="What is to be done?", elem_id="how",
+        info="A part is chosen by two clicks on the sound above, or in seconds below.",
+    )  # fmt: skip
+    with gr.Row():
+        from_s = gr.Number(0, label="From (seconds)", minimum=0, elem_id="from", min_width=140)
+        to_s = gr.Number(0, label="To (seconds)", minimum=0, elem_id="to", min_width=140)
+        strength = gr.Slider(
+            0.05, 1, STRENGTH, step=0.05, label="Strength: more is further from what it was", visible=False,
+            elem_id="strength", min_width=280,
+        )  # fmt: skip
+        extend_s = gr.Slider(
+            0.1, max(0.1, longest_s), min(1.0, longest_s), step=0.1, label="Seconds more", visible=False,
+            elem_id="extend", min_width=280,
+        )  # fmt: skip
+    text = gr.Textbox(
+        label="What should be heard there? It may be left empty", max_length=limits.MAX_TEXT, elem_id="edit-text"
+    )
+    button = gr.Button("Change the sound", variant="primary", elem_id="make-edit")
+    how.change(
+        lambda how: [gr.update(visible=how == wanted) for wanted in (PART, PART, ALL, ON)],
+        how,
+        [from_s, to_s, strength, extend_s],
+        api_visibility="private",
+    )
+    return EditTab(sound, waveform, how, from_s, to_s, strength, extend_s, text, button)
 
 
 def _button(kind: str) -> gr.Button:
@@ -128,12 +205,15 @@ def choices_below(studio: Studio) -> Choices:
 
 @dataclass(frozen=True)
 class Players:
-    """Where the answer is shown: words, four columns of player and spectrogram, videos, history."""
+    """Where the answer is shown: words, columns of player and spectrogram (the first for the sound before an edit, each
+    other one with two buttons that go on from it), videos, history."""
 
     status: Any
     columns: list[Any]
     audios: list[Any]
     pictures: list[Any]
+    more: list[Any]
+    change: list[Any]
     videos: Any
     history: Any
 
@@ -148,7 +228,7 @@ class Players:
 
     def showing(self, made: Answer, status: str, history: str) -> list[Any]:
         """An answer."""
-        sounds = [*made.sounds, *[None] * (limits.MAX_SOUNDS - len(made.sounds))]
+        sounds = [made.before, *made.sounds, *[None] * (limits.MAX_SOUNDS - len(made.sounds))]
         return [
             status,
             *(gr.update(visible=sound is not None) for sound in sounds),
@@ -162,16 +242,19 @@ class Players:
 def players_below() -> Players:
     """Empty players."""
     status = gr.HTML(rendering.empty(), elem_id="status", min_height=60)
-    columns, audios, pictures = [], [], []
+    columns, audios, pictures, more, change = [], [], [], [], []
     with gr.Row(elem_id="sounds"):
-        for index in range(limits.MAX_SOUNDS):
+        for index in range(limits.MAX_SOUNDS + 1):
             with gr.Column(visible=False, min_width=220) as column:
-                audios.append(
-                    gr.Audio(label=f"Sound {index + 1}", interactive=False, type="filepath", buttons=["download"])
-                )
+                label = f"Sound {index}" if index else "Before"
+                audios.append(gr.Audio(label=label, interactive=False, type="filepath", buttons=["download"]))
                 pictures.append(gr.HTML())
+                if index:
+                    with gr.Row():
+                        more.append(gr.Button("More like this", size="sm", min_width=100, elem_id=f"more-{index}"))
+                        change.append(gr.Button("Change a part", size="sm", min_width=100, elem_id=f"change-{index}"))
             columns.append(column)
     videos = gr.HTML(elem_id="videos")
     with gr.Accordion("Made before", open=True):
         history = gr.HTML(rendering.history([]), elem_id="history")
-    return Players(status, columns, audios, pictures, videos, history)
+    return Players(status, columns, audios, pictures, more, change, videos, history)

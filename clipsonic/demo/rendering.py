@@ -10,7 +10,8 @@ from html import escape
 from typing import Any
 
 from clipsonic.demo.answer import Answer
-from clipsonic.demo.studio import Made, Studio
+from clipsonic.demo.made import Made
+from clipsonic.demo.studio import Studio
 
 _MAX_TITLE = 80
 
@@ -18,7 +19,8 @@ _MAX_TITLE = 80
 def heading(studio: Studio) -> str:
     """What this page is, and which model answers."""
     return (
-        "<h1>Make a sound</h1><p class='lead'>Describe it, show a picture of it, or give a video that lacks it. "
+        "<h1>Make a sound</h1><p class='lead'>Describe it, show a picture of it, give a video that lacks it, or "
+        "change a sound that is there. "
         f"The model <b>{escape(studio.name)}</b> makes {studio.segment_s:.3g} seconds at a time, on this computer.</p>"
     )
 
@@ -38,10 +40,13 @@ def report(made: Answer, seconds: float) -> str:
     facts, count = made.facts, len(made.sounds)
     levels = sorted({sound.loudness_lufs for sound in made.sounds})
     loud = f"{levels[0]:.1f}" if len(levels) == 1 else f"{levels[0]:.1f} to {levels[-1]:.1f}"
+    guided = "" if facts["guidance"] is None else f"guidance {facts['guidance']:g}, "
     words = [
         f"{count} sound{'s' if count > 1 else ''} of {facts['seconds']:.2f} s, made in {seconds:.1f} s",
-        f"seed {facts['seed']}, {facts['steps']} steps, guidance {facts['guidance']:g}, {loud} LUFS",
+        f"seed {facts['seed']}, {facts['steps']} steps, {guided}{loud} LUFS",
     ]
+    if "kept" in facts:
+        words.append(f"{facts['kept']:.0%} kept as it was")
     if facts["closer"]:
         words.append(f"text to picture by {facts['closer']}")
     lines = [f"<p class='word' role='status'>{escape('; '.join(words))}.</p>"]

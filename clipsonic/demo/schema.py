@@ -11,7 +11,7 @@ from typing import Any
 from clipsonic import __version__
 from clipsonic.demo import limits
 from clipsonic.demo.studio import Studio
-from clipsonic.demo.wish import Wish
+from clipsonic.demo.wish import Asked, EditWish, Wish
 
 REFUSALS = {
     "400": "the request cannot be read, or is sent to a name that the demo does not answer to",
@@ -25,38 +25,46 @@ REFUSALS = {
 }
 
 
-def _form_schema() -> dict[str, Any]:
-    schema = Wish.model_json_schema()
-    file = {"type": "string", "format": "binary"}
-    properties = {
-        **schema["properties"],
-        "image": {**file, "description": "A picture of what sounds."},
-        "video": {**file, "description": "A video, looked at from start_s for one segment."},
+_FILES: dict[type[Asked], dict[str, str]] = {
+    Wish: {"image": "A picture of what sounds.", "video": "A video, looked at from start_s for one segment."},
+    EditWish: {"sound": "The sound to change: a file, or the name of one that was made here."},
+}
+
+
+def _form_schema(asked: type[Asked]) -> dict[str, Any]:
+    schema = asked.model_json_schema()
+    files = {
+        name: {"type": "string", "format": "binary", "description": words} for name, words in _FILES[asked].items()
     }
-    return {**schema, "properties": properties}
+    return {**schema, "properties": {**schema["properties"], **files}}
 
 
-SOUNDS_API: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": Wish.model_json_schema()},
-            "multipart/form-data": {"schema": _form_schema()},
-        },
-    },
-    "responses": {
-        "200": {
-            "description": "One sound, its facts as JSON in the header X-Clipsonic-Facts; or, for several or where "
-            "application/json is accepted, the facts and where the files are.",
+def _api(asked: type[Asked]) -> dict[str, Any]:
+    """What OpenAPI says of a route that takes such wishes."""
+    return {
+        "requestBody": {
+            "required": True,
             "content": {
-                "audio/wav": {"schema": {"type": "string", "format": "binary"}},
-                "application/json": {"schema": {"type": "object"}},
+                "application/json": {"schema": asked.model_json_schema()},
+                "multipart/form-data": {"schema": _form_schema(asked)},
             },
         },
-        **{status: {"description": f'{what}; {{"error": SENTENCE}}'} for status, what in REFUSALS.items()},
-    },
-}
-"""What OpenAPI says of `POST /v1/sounds`."""
+        "responses": {
+            "200": {
+                "description": "One sound, its facts as JSON in the header X-Clipsonic-Facts; or, for several or where "
+                "application/json is accepted, the facts and where the files are.",
+                "content": {
+                    "audio/wav": {"schema": {"type": "string", "format": "binary"}},
+                    "application/json": {"schema": {"type": "object"}},
+                },
+            },
+            **{status: {"description": f'{what}; {{"error": SENTENCE}}'} for status, what in REFUSALS.items()},
+        },
+    }
+
+
+SOUNDS_API, EDITS_API = _api(Wish), _api(EditWish)
+"""What OpenAPI says of `POST /v1/sounds` and `POST /v1/edits`."""
 
 
 def facts_of_schema(studio: Studio) -> dict[str, Any]:
@@ -64,12 +72,14 @@ def facts_of_schema(studio: Studio) -> dict[str, Any]:
     pipeline = studio.pipeline
     return {
         "clipsonic": __version__,
-        "request": _form_schema(),
+        "request": _form_schema(Wish),
+        "edit": _form_schema(EditWish),
         "limits": {
             **dataclasses.asdict(studio.limits),
             "max_sounds": limits.MAX_SOUNDS,
             "max_steps": limits.MAX_STEPS,
             "max_text": limits.MAX_TEXT,
+            "max_given_s": limits.MAX_GIVEN_S,
         },
         "model": {
             "name": studio.name,

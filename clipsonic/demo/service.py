@@ -1,4 +1,4 @@
-"""The demo over HTTP: `POST /v1/sounds`, the files of its answers, and its schema.
+"""The demo over HTTP: `POST /v1/sounds`, `POST /v1/edits`, the files of its answers, and its schema.
 
 Guarantee: a place is taken before a byte of the body is read, so what waits is bounded; every refusal is
 `{"error": SENTENCE}` with its status. Price: a request without a place is refused at once, and should come back.
@@ -10,6 +10,8 @@ import asyncio
 import json
 import threading
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,13 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from clipsonic import __version__
-from clipsonic.demo.answer import Answer, answer
+from clipsonic.demo.answer import Answer, answer, answer_edit
 from clipsonic.demo.body import read_request
 from clipsonic.demo.looker import Upload
 from clipsonic.demo.refusals import BusyError, DemoError, sentence_of, status_of
-from clipsonic.demo.schema import SOUNDS_API, facts_of_schema
+from clipsonic.demo.schema import EDITS_API, SOUNDS_API, facts_of_schema
 from clipsonic.demo.studio import Studio
-from clipsonic.demo.wish import Wish
+from clipsonic.demo.wish import Asked, EditWish, Wish
 
 FACTS_HEADER = "X-Clipsonic-Facts"
 RETRY_S = 3
@@ -41,11 +43,11 @@ def make_service(studio: Studio) -> FastAPI:
 
     @app.post("/v1/sounds", openapi_extra=SOUNDS_API, response_class=Response, summary="Make sounds")
     async def make_sounds(request: Request) -> Response:
-        with studio.place():
-            wish, upload = await read_request(request, studio.folder, studio.limits)
-            wants_json = _wants_json(request, wish)
-            made = await _answer_while_wanted(request, studio, wish, upload)
-        return JSONResponse(as_json(made)) if wants_json else _as_wave(made)
+        return await _answered(request, studio, Wish, answer)
+
+    @app.post("/v1/edits", openapi_extra=EDITS_API, response_class=Response, summary="Change a sound")
+    async def change_sound(request: Request) -> Response:
+        return await _answered(request, studio, EditWish, answer_edit)
 
     @app.get("/v1/sounds/{name}", response_class=FileResponse, summary="A file of an answer")
     async def get_file(name: str) -> Response:
@@ -76,7 +78,12 @@ def as_json(made: Answer) -> dict[str, Any]:
         }
         for sound, video in zip(made.sounds, videos, strict=True)
     ]
-    extra = {"no_video": made.no_video} if made.no_video else {}
+    extra: dict[str, Any] = {"no_video": made.no_video} if made.no_video else {}
+    if made.before is not None:
+        before = made.before
+        extra["before"] = {
+            "url": _url(before.wave), "spectrogram": _url(before.spectrogram), "loudness_lufs": before.loudness_lufs,
+        }  # fmt: skip
     return {"sounds": sounds, "facts": made.facts, "notice": made.notice, **extra}
 
 
@@ -90,7 +97,7 @@ def _url(path: Path) -> str:
     return f"/v1/sounds/{path.name}"
 
 
-def _wants_json(request: Request, wish: Wish) -> bool:
+def _wants_json(request: Request, wish: Asked) -> bool:
     """By the header; where it leaves it open, one sound is answered as such."""
     accepted = request.headers.get("accept", "*/*").lower()
     if "application/json" in accepted:
@@ -100,7 +107,15 @@ def _wants_json(request: Request, wish: Wish) -> bool:
     return wish.num_sounds > 1
 
 
-async def _answer_while_wanted(request: Request, studio: Studio, wish: Wish, upload: Upload | None) -> Answer:
+async def _answered(request: Request, studio: Studio, asked: type[Asked], make: Callable[..., Answer]) -> Response:
+    with studio.place():
+        wish, upload = await read_request(request, studio.folder, studio.limits, asked)
+        wants_json = _wants_json(request, wish)
+        made = await _answer_while_wanted(request, upload, partial(make, studio, wish, upload))
+    return JSONResponse(as_json(made)) if wants_json else _as_wave(made)
+
+
+async def _answer_while_wanted(request: Request, upload: Upload | None, make: Callable[..., Answer]) -> Answer:
     """The answer; one whose asker has hung up is given up where it still waits."""
     gone = threading.Event()
 
@@ -111,7 +126,7 @@ async def _answer_while_wanted(request: Request, studio: Studio, wish: Wish, upl
 
     watching = asyncio.create_task(watch())
     try:
-        return await run_in_threadpool(answer, studio, wish, upload, is_wanted=lambda: not gone.is_set())
+        return await run_in_threadpool(make, is_wanted=lambda: not gone.is_set())
     finally:
         watching.cancel()
         if upload is not None:

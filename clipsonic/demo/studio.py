@@ -14,40 +14,23 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from clipsonic.demo.changing import changed
 from clipsonic.demo.folder import DemoFolder
 from clipsonic.demo.limits import Limits
-from clipsonic.demo.looker import Looker, Seen, Upload
+from clipsonic.demo.looker import Heard, Looker, Seen, Upload
+from clipsonic.demo.made import Made, Result
 from clipsonic.demo.refusals import BusyError
-from clipsonic.demo.wish import GUIDANCE_AWAY, Wish
-
-
-@dataclass(frozen=True)
-class Made:
-    """One sound: its files in the demo's folder, and its measured loudness."""
-
-    wave: Path
-    spectrogram: Path
-    loudness_lufs: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of a wish: its sounds, how they were made, and a word of caution where the model knows too little."""
-
-    sounds: tuple[Made, ...]
-    facts: dict[str, Any]
-    notice: str | None
+from clipsonic.demo.wish import GUIDANCE_AWAY, Asked, EditWish, Wish
 
 
 @dataclass
 class Ticket:
     """A wish that waits or is being made; `share` is how much of it is done, 0 to 1."""
 
-    wish: Wish
-    seen: Seen | None
+    wish: Wish | EditWish
+    seen: Seen | Heard | None
     name: str
     number: int
     future: Future[Result] = field(default_factory=Future)
@@ -94,8 +77,8 @@ class Studio:
         seconds = max(self.segment_s, wish.duration_s or self.limits.max_duration_s)
         return self.looker.look(upload, wish.start_s, seconds, self.segment_s)
 
-    def begin(self, wish: Wish, seen: Seen | None = None, name: str | None = None) -> Ticket:
-        """Put a wish in the queue, with what its file shows and is called; its ticket's future will hold the result."""
+    def begin(self, wish: Wish | EditWish, seen: Seen | Heard | None = None, name: str | None = None) -> Ticket:
+        """Put a wish in the queue, with what its file holds and is called; its ticket's future will hold the result."""
         ticket = Ticket(wish, seen, name or wish.text or "", next(self._numbers))
         self._queue.put(ticket)
         return ticket
@@ -123,27 +106,34 @@ class Studio:
             if ticket.future.set_running_or_notify_cancel():
                 self._current = ticket
                 try:
-                    ticket.future.set_result(self._make(ticket))
+                    ticket.future.set_result(self._become(ticket))
                 except Exception as error:
                     if not hasattr(error, "exit_code"):  # no refusal of ours: whoever runs the demo should see it
                         traceback.print_exc()
                     ticket.future.set_exception(error)
             self._done = ticket.number + 1
 
-    def _make(self, ticket: Ticket) -> Result:
-        wish, prompt = ticket.wish, _prompt_of(ticket)
-        guidance = self._guidance(wish)
+    def _become(self, ticket: Ticket) -> Result:
+        wish, seen = ticket.wish, ticket.seen
+        if isinstance(wish, EditWish) and isinstance(seen, Heard):
+            return changed(self.pipeline, self.folder, self.name, wish, self.guidance(wish), seen, ticket.name)
+        assert isinstance(wish, Wish)
+        assert not isinstance(seen, Heard)
+        return self._make(wish, seen, ticket.name)
+
+    def _make(self, wish: Wish, seen: Seen | None, name: str) -> Result:
+        guidance = self.guidance(wish)
         output = self.pipeline(
-            **prompt,
+            **_prompt_of(wish, seen),
             negative_text=wish.negative_text,
             closer=wish.closer if wish.text or wish.negative_text else "auto",
             num_inference_steps=wish.steps,
             guidance_scale=guidance,
-            duration_s=self._duration_s(ticket),
+            duration_s=self._duration_s(wish, seen),
             num_sounds=wish.num_sounds,
             seed=wish.seed,
         )
-        sounds = tuple(self._write(ticket, output, index) for index in range(wish.num_sounds))
+        sounds = tuple(self._write(wish, name, output, index) for index in range(wish.num_sounds))
         config = self.pipeline.config
         facts = {
             "seconds": output.seconds,
@@ -155,29 +145,29 @@ class Studio:
             "start_s": wish.start_s,
             "model": self.name,
         }
-        return Result(sounds, facts, self._notice(ticket, output))
+        return Result(sounds, facts, self._notice(wish, seen, output))
 
-    def _duration_s(self, ticket: Ticket) -> float | None:
+    def _duration_s(self, wish: Wish, seen: Seen | None) -> float | None:
         """As wished; else the model's segment, of a video what is left of it, and no more than is allowed."""
-        if ticket.wish.duration_s is not None:
-            return ticket.wish.duration_s
-        left_s = None if ticket.seen is None else ticket.seen.left_s
+        if wish.duration_s is not None:
+            return wish.duration_s
+        left_s = None if seen is None else seen.left_s
         longest_s = min(self.segment_s if left_s is None else left_s, self.limits.max_duration_s)
         return None if longest_s == self.segment_s else longest_s
 
-    def _guidance(self, wish: Wish) -> float | None:
+    def guidance(self, wish: Asked) -> float | None:
         """As wished; a negative text needs some."""
         if wish.guidance is None and wish.negative_text is not None and self.pipeline.config["guidance_scale"] == 1.0:
             return GUIDANCE_AWAY
         return wish.guidance
 
-    def _write(self, ticket: Ticket, output: Any, index: int) -> Made:
+    def _write(self, wish: Wish, name: str, output: Any, index: int) -> Made:
         from clipsonic.audio.loudness import LevelOptions
         from clipsonic.audio.picture import save_spectrogram
         from clipsonic.generate.write import tags_for, write_sound
 
-        wish, wave = ticket.wish, output.audios[index]
-        path, tags = self.folder.new(".wav"), tags_for(self.name, ticket.name, wish.seed)
+        wave = output.audios[index]
+        path, tags = self.folder.new(".wav"), tags_for(self.name, name, wish.seed)
         level = LevelOptions(None, None) if wish.loudness == "off" else LevelOptions(wish.loudness)
         report = write_sound(path, wave, output.sample_rate_hz, level, tags)
         made = Made(path, self.folder.new(".png"), round(report.lufs, 1))
@@ -185,11 +175,11 @@ class Studio:
         save_spectrogram(made.spectrogram, output.mels[index][:, : mel.enough_mel_frames(wave.size)], mel)
         return made
 
-    def _notice(self, ticket: Ticket, output: Any) -> str | None:
+    def _notice(self, wish: Wish, seen: Seen | None, output: Any) -> str | None:
         from clipsonic.generate.known import notice_for
 
-        kind = "text" if ticket.seen is None else "video" if ticket.seen.times_s else "image"
-        words = notice_for(self.pipeline, kind, ticket.wish.text, output.embeds[0])
+        kind = "text" if seen is None else "video" if seen.times_s else "image"
+        words = notice_for(self.pipeline, kind, wish.text, output.embeds[0])
         return words and words.removeprefix("note: ")
 
     @contextmanager
@@ -208,11 +198,10 @@ class _Steps:
             self._ticket.share = min(1.0, self._count / self._total)
 
 
-def _prompt_of(ticket: Ticket) -> dict[str, Any]:
+def _prompt_of(wish: Wish, seen: Seen | None) -> dict[str, Any]:
     """The prompt as the pipeline takes it."""
-    seen = ticket.seen
     if seen is None:
-        return {"text": ticket.wish.text}
+        return {"text": wish.text}
     if not seen.times_s:
         return {"image": seen.pictures[0]}
     return {"frames": list(seen.pictures), "frame_times_s": list(seen.times_s)}

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipsonic.diffusion.schedulers import NUM_TRAIN_TIMESTEPS
+from clipsonic.diffusion.schedulers import NUM_TRAIN_TIMESTEPS, is_flow_scheduler
 from clipsonic.errors import UsageError
 
 StepFn = Callable[[Tensor, Tensor, float], Tensor]
@@ -29,6 +29,13 @@ Observer = Callable[[int, int, Tensor], None]
 
 EVERYWHERE = (0.0, 1.0)
 """The interval of all diffusion times."""
+_FIRST_ORDER = (
+    "FlowMatchEulerDiscreteScheduler",
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+)
 _ROUNDING = 1e-6  # timesteps are float32 thousandths: a border that is written as 0.5 is inside
 
 
@@ -126,9 +133,22 @@ def num_network_steps(scheduler: Any, num_inference_steps: int) -> int:
 
 
 def levels(scheduler: Any, num_inference_steps: int) -> Tensor:
-    """The noise levels t that `sample` walks through with a flow scheduler, (steps + 1,) float32, from 1 to 0."""
-    sigmas: Tensor = _solver(scheduler, num_inference_steps).sigmas
-    return sigmas.float()
+    """The diffusion times t that a scheduler of first order walks through, (steps + 1,) float32, from noise to 0.
+
+    Raises:
+        UsageError: a solver of higher order, which does not go from one level to the next on its own.
+    """
+    solver = _solver(scheduler, num_inference_steps)
+    if not (type(scheduler).__name__ in _FIRST_ORDER or solver.config.get("solver_order") == 1):
+        raise UsageError(
+            f"scheduler {type(scheduler).__name__} takes steps of higher order, and here its levels alone are used: "
+            f"take one of {', '.join(_FIRST_ORDER)}, or solver_order=1"
+        )
+    if is_flow_scheduler(scheduler):
+        sigmas: Tensor = solver.sigmas
+        return sigmas.float()
+    times = (solver.timesteps.float().floor() + 0.5) / NUM_TRAIN_TIMESTEPS  # in the middle, so that it is this step
+    return torch.cat([times, torch.zeros(1)])
 
 
 def num_evaluations(scheduler: Any, num_inference_steps: int, guidance: Guidance) -> int:

@@ -14,8 +14,10 @@ from clipsonic.prior.closer_names import CLOSERS
 _EXAMPLE = """example:
   clipsonic evaluate --model PIPELINE --corpus HELDOUT_CORPUS --out report
   clipsonic evaluate --model PIPELINE --corpus HELDOUT_CORPUS --out sweep --prompts image --sweep 4,8,16:1,2
+  clipsonic evaluate --model PIPELINE --corpus HELDOUT_CORPUS --out edits --edits
   (rendered corpora are judged by the laws of their scenes, others by retrieval of their own sound)"""
 _PROMPTS = ("image", "video", "text")
+_NOT_EDITS = ("sweep", "prior", "into_card")
 
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
@@ -34,7 +36,10 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--num-scenes", type=int, default=200, metavar="N", help="at most so many items (default: 200)")
     parser.add_argument(
-        "--num-others", type=int, metavar="N", help="fewer of the rendered scenes for videos and texts (default: all)"
+        "--num-others",
+        type=int,
+        metavar="N",
+        help="fewer of the rendered scenes for videos and texts, and for edits that are not compared (default: all)",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's)")
     add_few_steps(parser)
@@ -68,6 +73,11 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         metavar="STEPS:GUIDANCES",
         help="instead of a report, the curve of score against network evaluations, such as 4,8,16:1,2; resumable",
     )
+    parser.add_argument(
+        "--edits",
+        action="store_true",
+        help="instead, what the model fills in of sounds with holes and makes of whole ones, prompted by one picture",
+    )
     parser.add_argument("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
     parser.add_argument(
         "--into-card", action="store_true", help="also put the tables into the card of --model, a pipeline folder"
@@ -85,6 +95,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _check(args)
     if args.sweep is not None and len(prompts) > 1:
         raise UsageError(f"--sweep is for one kind of prompt: give --prompts {' or '.join(_PROMPTS)}")
+    from clipsonic.evaluate.edits.run import evaluate_edits
     from clipsonic.evaluate.embedders import load_embedder
     from clipsonic.evaluate.report import table_markdown, table_text, write_report
     from clipsonic.evaluate.rows import Making
@@ -114,7 +125,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.sweep is not None:  # its cells turn few steps on and off
         return sweep(pipeline, options, cells, args.out)
     pipeline.set_few_steps(args.few_steps)
-    result = evaluate(pipeline, options)
+    result = evaluate_edits(pipeline, options) if args.edits else evaluate(pipeline, options)
     paths = write_report(args.out, result)
     if args.into_card:
         put_into_card(Path(args.model), "\n".join(table_markdown(result.numbers)))
@@ -137,6 +148,8 @@ def command_line(args: argparse.Namespace) -> str:
     for name, value in vars(args).items():
         if name == "laws":
             words += [] if value else ["--no-laws"]
+        elif name == "edits":
+            words += ["--edits"] if value else []
         elif name == "into_card":
             continue
         elif value is not None and name not in ("json", "debug"):
@@ -162,6 +175,8 @@ def _check(args: argparse.Namespace) -> None:
                 f"--{name.replace('_', '-')} {value} is below {least}: give a whole number from {least} up"
             )
     check_few_steps(args)
+    if args.edits and (other := next((name for name in _NOT_EDITS if getattr(args, name)), None)):
+        raise UsageError(f"--{other.replace('_', '-')} is not for --edits, which has a table of its own: leave one out")
     if args.into_card and not Path(args.model).is_dir():
         raise UsageError(f"--into-card is for a pipeline folder, and --model {args.model} is none: leave it out")
     if args.out.exists() and not args.out.is_dir():

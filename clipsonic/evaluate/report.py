@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -23,6 +23,7 @@ from tqdm import tqdm
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.picture import spectrogram_png
 from clipsonic.audio.wave import encode_flac
+from clipsonic.evaluate.columns import CHANGE_COLUMNS, COMMON_COLUMNS, LAW_COLUMNS, Column, columns_of
 from clipsonic.files import write_whole
 from clipsonic.specs import MelSpec
 
@@ -66,171 +67,6 @@ class Evaluation:
     mel: MelSpec
 
 
-class Column(NamedTuple):
-    """One column of the table: the key of a row's figure, its heading, how it is written, and what it means."""
-
-    key: str
-    heading: str
-    write: Callable[[Any], str]
-    meaning: str
-
-
-def _percent(share: Any) -> str:
-    """A share, with its interval if it was measured on a sample."""
-    if not isinstance(share, Mapping):
-        return f"{share:.1%}"
-    if share["low"] == share["high"]:
-        return f"{share['value']:.1%}"
-    return f"{share['value']:.1%} ({share['low']:.0%} to {share['high']:.0%})"
-
-
-def _with_interval(digits: int) -> Callable[[Any], str]:
-    """Writes a figure and the ends of its interval with so many digits behind the point."""
-    return lambda figure: "{value:.{n}f} ({low:.{n}f} to {high:.{n}f})".format(**figure, n=digits)
-
-
-def _rank(rank: Any) -> str:
-    return f"{rank:.1f}"
-
-
-def _seconds(seconds: Any) -> str:
-    return f"{seconds:.2f}"
-
-
-_COMMON = (
-    Column(
-        "num_sounds", "sounds", str, "How many sounds the row has; rows with fewer are of a fair draw of the items."
-    ),
-    Column(
-        "mel_difference_db",
-        "off the true sound, dB",
-        _with_interval(1),
-        "Mean absolute difference of the log-mel spectrogram to the true sound's, in decibels, with the 95 "
-        "% interval of its mean. 0 is the very same sound. It falls with the right timbre and level, but "
-        "two equally good takes of one thing (other onsets) also differ: read it against the shuffled row.",
-    ),
-    Column(
-        "silent_share",
-        "silent",
-        _percent,
-        "Share of the sounds whose level is below -60 dB full scale: silence can look good in distances, "
-        "so it is counted.",
-    ),
-    Column(
-        "clipped_share",
-        "clipped",
-        _percent,
-        "Share of the sounds with more than one sample in a thousand at full scale.",
-    ),
-    Column(
-        "seconds_per_sound",
-        "s per sound",
-        _seconds,
-        "Wall-clock seconds to make one sound on the machine of this run, in batches.",
-    ),
-)
-_SET_COLUMNS = (
-    Column(
-        "frechet",
-        "Fréchet",
-        _with_interval(1),
-        "Fréchet distance of the features (the judge's, or the embedder's) to those of as many true sounds; in the "
-        "first row, between two disjoint halves of the true sounds. It falls with the count: compare rows with as "
-        "many sounds.",
-    ),
-    Column(
-        "kernel",
-        "KAD",
-        _with_interval(1),
-        "Kernel audio distance of the same features, times 1,000: unbiased for independent sounds, whatever their "
-        "count; below 0 where each made sound is nearly its own true one.",
-    ),
-)
-LAW_COLUMNS = (
-    Column(
-        "pitch_semitones",
-        "pitch off, semitones",
-        _with_interval(1),
-        "How far the pitch heard is from the law's, of kinds that have one: the median, with its 95 % interval. Read "
-        "by holding the sound against renders of the law at known pitches, without a network; the true sound's row "
-        "is the error of this reading.",
-    ),
-    Column(
-        "rate_error",
-        "rate off",
-        _percent,
-        "How far the rate of what recurs (strikes, barks, puffs, turns) is from the law's, as a share of it: the "
-        "median, over scenes that keep their speed, read in the same way.",
-    ),
-    Column(
-        "onset_ms",
-        "onsets off, ms",
-        _with_interval(0),
-        "Distance from each onset of the law to the nearest one heard, and from each heard to the nearest of the law: "
-        "the median. Frames a second apart cannot tell the moment of a strike: read it against the shuffled rows.",
-    ),
-    Column(
-        "level_db", "level off, dB", _with_interval(1), "Difference of the level (RMS) to the true sound's: the median."
-    ),
-    Column(
-        "envelope_correlation",
-        "follows change",
-        _with_interval(2),
-        "Correlation of the loudness curve with the true sound's over scenes that start, stop or change inside the "
-        "segment: the mean. One picture cannot tell when; frames with their times can.",
-    ),
-)
-"""Of the laws of the soundstage, measured on the waveform."""
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "soundstage": (
-        Column(
-            "accuracy",
-            "named rightly",
-            _percent,
-            "Share of the sounds that the judge names by the right one of the kinds, with Wilson's 95 % "
-            "interval. The judge is a classifier trained on true sound only; what it says of the true "
-            "sound of these very scenes, in the first row, is its own accuracy and the ceiling of every "
-            "other row.",
-        ),
-        *_SET_COLUMNS,
-        Column(
-            "posterior_kl",
-            "KL",
-            _with_interval(2),
-            "Divergence of what the judge says of the sound from what it says of the true one, in nats, with the 95 % "
-            "interval of its mean.",
-        ),
-        *_COMMON,
-        *LAW_COLUMNS,
-    ),
-    "videos": (
-        Column(
-            "recall_at_1",
-            "own sound first",
-            _percent,
-            "Share of the made sounds that lie nearest (log-mel difference) to the soundtrack of their own "
-            "record among all of them, with Wilson's 95 % interval.",
-        ),
-        Column(
-            "mean_rank",
-            "mean rank",
-            _rank,
-            "Where the own soundtrack stands on average when all soundtracks are sorted by distance to the "
-            "made sound; 1 is best, half of all is what a model that ignores its prompt gets.",
-        ),
-        *_SET_COLUMNS,
-        *_COMMON,
-    ),
-}
-"""The table's columns, by the kind of corpus."""
-
-
-def columns_of(numbers: Mapping[str, Any]) -> tuple[Column, ...]:
-    """The columns that this result's table has: those that at least one row has a figure for."""
-    known = {key for row in numbers["rows"] for key, figure in row["figures"].items() if figure is not None}
-    return tuple(column for column in COLUMNS[numbers["corpus_kind"]] if column.key in known)
-
-
 def headings(numbers: Mapping[str, Any], columns: Sequence[Column]) -> list[str]:
     """These columns' headings; beside the judge's share stands how often it is right on true sound."""
     true = next((row["figures"].get("accuracy") for row in numbers["rows"] if row["name"] == "true"), None)
@@ -262,13 +98,11 @@ def table_markdown(numbers: Mapping[str, Any]) -> list[str]:
 
 
 def _halves(numbers: Mapping[str, Any]) -> list[tuple[Column, ...]]:
-    """The columns of the table, those of the laws apart: together they are too wide to be read on one page."""
+    """The columns of the table, those of the laws and of changed sounds apart: together they are too wide."""
     columns = columns_of(numbers)
-    parts = [
-        tuple(one for one in columns if one not in LAW_COLUMNS),
-        tuple(one for one in columns if one in LAW_COLUMNS),
-    ]
-    return [part for part in parts if part]
+    apart = (LAW_COLUMNS, CHANGE_COLUMNS)
+    first = tuple(one for one in columns if not any(one in group for group in apart))
+    return [part for part in (first, *(tuple(one for one in columns if one in group) for group in apart)) if part]
 
 
 def _padded(lines: list[list[str]]) -> str:
@@ -278,9 +112,10 @@ def _padded(lines: list[list[str]]) -> str:
 
 
 def _lines(numbers: Mapping[str, Any], columns: Sequence[Column], corner: str = "") -> list[list[str]]:
-    """Headings and rows as written cells; rows with no figure in these columns are left out."""
-    rows = [[row["label"], *cells(row, columns)] for row in numbers["rows"]]
-    return [[corner, *headings(numbers, columns)], *(row for row in rows if set(row[1:]) != {"–"})]
+    """Headings and rows as written cells; rows with no figure of their own in these columns are left out."""
+    own = [column.key for column in columns if column not in COMMON_COLUMNS]
+    rows = [row for row in numbers["rows"] if any(row["figures"].get(key) is not None for key in own)]
+    return [[corner, *headings(numbers, columns)], *([row["label"], *cells(row, columns)] for row in rows)]
 
 
 def write_report(folder: str | Path, result: Evaluation) -> dict[str, str]:

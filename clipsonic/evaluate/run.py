@@ -125,7 +125,7 @@ def evaluate(pipeline: Any, options: Options) -> Evaluation:
     made, skipped = made_rows(material, pipeline, making, options.prompts, options.closers)
     scored = [scorer.score(row) for row in [*references, *made, *blind_rows(material, made, making.seed)]]
     numbers = {
-        **_settings(pipeline, options),
+        **settings(pipeline, options),
         "title": "What the model makes of what it sees" if laws else "Real videos and the sounds made for them",
         "corpus_kind": "soundstage" if laws else "videos",
         "manifests": [str(path) for path in manifests],
@@ -167,7 +167,7 @@ def _plan(facts: list[dict[str, Any]], laws: dict[str, Law], seconds: float, opt
     return plan
 
 
-def _settings(pipeline: Any, options: Options) -> dict[str, Any]:
+def settings(pipeline: Any, options: Options) -> dict[str, Any]:
     """How it was run."""
     making = options.making
     return {

@@ -94,7 +94,7 @@ class Scorer:
         right = int((verdicts.named == self._kinds[0][: len(mels)]).sum())
         against_true = self._distances(verdicts, is_true=row.name == "true")
         laws = self._ears.figures(row.waves) if self._ears else {}
-        return Scored(row, {"accuracy": _share(right, len(mels)), **against_true, **figures, **laws}, verdicts)
+        return Scored(row, {"accuracy": share(right, len(mels)), **against_true, **figures, **laws}, verdicts)
 
     def _distances(self, verdicts: Verdicts, *, is_true: bool) -> dict[str, Any]:
         """The judge's features and posteriors against those of as many true sounds; of true sound, its halves."""
@@ -148,7 +148,7 @@ class Scorer:
         """Where the own soundtrack stands among all, and among those of the other videos' first segments."""
         ranks = own_ranks(distances)
         figures: dict[str, Any] = {
-            "recall_at_1": _share(int((ranks == 1).sum()), len(ranks)),
+            "recall_at_1": share(int((ranks == 1).sum()), len(ranks)),
             "mean_rank": float(ranks.mean()),
         }
         firsts = [place for place in self._firsts if place < len(ranks)]
@@ -171,7 +171,7 @@ def as_dict(interval: Interval) -> dict[str, float]:
     return dict(interval._asdict())
 
 
-def _share(hits: int, total: int) -> dict[str, float]:
+def share(hits: int, total: int) -> dict[str, float]:
     return {**as_dict(wilson_interval(hits, total)), "hits": hits, "total": total}
 
 

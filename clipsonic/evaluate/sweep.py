@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from clipsonic.diffusion.sampling import Guidance, num_evaluations
 from clipsonic.errors import UsageError
+from clipsonic.evaluate.columns import COLUMNS
 from clipsonic.evaluate.curve import curve_png
-from clipsonic.evaluate.report import COLUMNS
 from clipsonic.evaluate.rows import made_rows
 from clipsonic.evaluate.run import Options, Prepared, prepare
 from clipsonic.files import write_json, write_whole

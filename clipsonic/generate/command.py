@@ -38,9 +38,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         return {"message": kinds_text(), "kinds": kinds_text().splitlines()}
     if args.batch is not None:
-        from clipsonic.generate.batch import run_batch
+        from clipsonic.generate.batch import Task, run_batch
 
-        return run_batch(args, load_pipeline, make_prompt)
+        return run_batch(args, load_pipeline, Task(make_prompt))
     started = time.perf_counter()
     kind = check_options(args)
     asked = read_prompt(kind, args)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from clipsonic.audio.loudness import LevelOptions
 
 PROMPTS = ("text", "image", "video", "embeds")
+TEXTS = ("text", "negative_text")
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
 MIXES = ("replace", "mix", "duck")
@@ -37,13 +39,13 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
     parser = command_parser(prog, "Make a sound from a text, a picture, a video or ready CLIP embeddings.", EXAMPLE)
     add = parser.add_argument
-    add(
-        "--model",
-        default="tiny",
-        metavar="PIPELINE",
-        help="pipeline folder, hub id, or tiny, the bundled one (default)",
+    add_model(parser)
+    add_prompt(parser, "prompt (exactly one)").add_argument(
+        "--batch",
+        metavar="FILE|FOLDER",
+        help="many prompts: a .csv or .jsonl file of rows with columns named like these options (text, image, video, "
+        "embeds, out, seed, ...), or a folder of videos; continues where it was stopped",
     )
-    _add_prompt(parser)
     add("--list-kinds", action="store_true", help="say what the bundled model knows, and do nothing else")
     add(
         "--out",
@@ -51,6 +53,51 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         help=f"{', '.join(SOUND_SUFFIXES)}, or for a video {', '.join(VIDEO_SUFFIXES)}: its picture with the new "
         "sound; with --batch a folder",
     )
+    add_sampling(parser)
+    add(
+        "--duration-s",
+        type=float,
+        metavar="D",
+        help="length of the sound, at most an hour (default: the model's segment; of a video all that is left)",
+    )
+    add("--spectrogram", metavar="FILE.png", help="also draw the mel spectrogram")
+    add_device(parser)
+    add_several(parser).add_argument(
+        "--best-of",
+        type=int,
+        metavar="N",
+        help="make N and keep those that the judge names most surely as what was asked for (bundled CLIP only)",
+    )
+    _add_level(parser)
+    _add_mix(add_looking(parser).add_argument)
+    return parser
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """`--model`, the same for every command that makes sounds."""
+    parser.add_argument(
+        "--model",
+        default="tiny",
+        metavar="PIPELINE",
+        help="pipeline folder, hub id, or tiny, the bundled one (default)",
+    )
+
+
+def add_prompt(parser: argparse.ArgumentParser, title: str) -> argparse._ArgumentGroup:
+    """A prompt of every kind, in a group of this title."""
+    group = parser.add_argument_group(title)
+    group.add_argument("--text", metavar="T", help="what to hear, in words")
+    group.add_argument("--image", metavar="FILE", help="a picture of what sounds")
+    group.add_argument("--video", metavar="FILE", help="a video, whose frames are looked at")
+    group.add_argument(
+        "--embeds", metavar="FILE.npy", help="ready CLIP embeddings: (E,), or (S, E) for the frames of a segment"
+    )
+    return group
+
+
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """How a prompt is understood and a sound made of it."""
+    add = parser.add_argument
     add(
         "--closer",
         default="auto",
@@ -69,43 +116,15 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         help="how closely to follow the prompt; 1 = no guidance (default: the model's)",
     )
     add("--seed", type=int, default=0, metavar="S", help="another seed, another sound (default: 0)")
-    add(
-        "--duration-s",
-        type=float,
-        metavar="D",
-        help="length of the sound, at most an hour (default: the model's segment; of a video all that is left)",
+
+
+def add_several(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """`--num-sounds`, in a group of its own."""
+    group = parser.add_argument_group("several sounds")
+    group.add_argument(
+        "--num-sounds", type=int, default=1, metavar="K", help="different sounds: FILE-1.wav, FILE-2.wav, ..."
     )
-    add("--spectrogram", metavar="FILE.png", help="also draw the mel spectrogram")
-    add_device(parser)
-    _add_several(parser)
-    _add_level(parser)
-    _add_video(parser)
-    return parser
-
-
-def _add_prompt(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("prompt (exactly one)").add_argument
-    add("--text", metavar="T", help="what to hear, in words")
-    add("--image", metavar="FILE", help="a picture of what sounds")
-    add("--video", metavar="FILE", help="a video, whose frames are looked at")
-    add("--embeds", metavar="FILE.npy", help="ready CLIP embeddings: (E,), or (S, E) for the frames of a segment")
-    add(
-        "--batch",
-        metavar="FILE|FOLDER",
-        help="many prompts: a .csv or .jsonl file of rows with columns named like these options (text, image, video, "
-        "embeds, out, seed, ...), or a folder of videos; continues where it was stopped",
-    )
-
-
-def _add_several(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("several sounds").add_argument
-    add("--num-sounds", type=int, default=1, metavar="K", help="different sounds: FILE-1.wav, FILE-2.wav, ...")
-    add(
-        "--best-of",
-        type=int,
-        metavar="N",
-        help="make N and keep those that the judge names most surely as what was asked for (bundled CLIP only)",
-    )
+    return group
 
 
 def _add_level(parser: argparse.ArgumentParser) -> None:
@@ -129,10 +148,19 @@ def _add_level(parser: argparse.ArgumentParser) -> None:
     add("--stereo", action="store_true", help="two decorrelated channels that add up to the mono sound")
 
 
-def _add_video(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("video").add_argument
-    add("--start-s", type=float, default=0.0, metavar="T", help="where in the video the sound begins (default: 0)")
-    add("--video-tokens", default="timed", metavar="timed|pooled", help="frames at their times, or their mean")
+def add_looking(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Which of a video's frames are looked at, in a group of its own."""
+    group = parser.add_argument_group("video")
+    group.add_argument(
+        "--start-s", type=float, default=0.0, metavar="T", help="where in the video the sound begins (default: 0)"
+    )
+    group.add_argument(
+        "--video-tokens", default="timed", metavar="timed|pooled", help="frames at their times, or their mean"
+    )
+    return group
+
+
+def _add_mix(add: Callable[..., Any]) -> None:
     add(
         "--mix",
         default="replace",
@@ -174,12 +202,9 @@ def check_options(args: argparse.Namespace) -> str:
     if len(given) != 1:
         found = " and ".join(f"--{kind}" for kind in given) or "no prompt"
         raise UsageError(f"{found} given: give exactly one of --text, --image, --video and --embeds")
-    for name in ("text", "negative_text"):
-        if (text := getattr(args, name)) is not None:
-            check_text(text, f"--{name.replace('_', '-')}")
+    check_texts(args)
     check_out(args, given[0])
-    if args.spectrogram is not None and Path(args.spectrogram).suffix.lower() != ".png":
-        raise UsageError(f"--spectrogram {args.spectrogram} must end in .png")
+    check_spectrogram(args)
     check_closer(args)
     check_counts(args)
     check_few_steps(args)
@@ -201,21 +226,39 @@ def check_out(args: argparse.Namespace, kind: str) -> None:
         raise UsageError(f"--out {args.out} is the video itself: give another name")
 
 
-def check_closer(args: argparse.Namespace) -> None:
-    """Raises UsageError for an unknown closer, or one that would have no effect."""
+def check_texts(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None:
+    """Raises UsageError for texts that are none."""
+    for name in names:
+        if (text := getattr(args, name)) is not None:
+            check_text(text, f"--{name.replace('_', '-')}")
+
+
+def check_spectrogram(args: argparse.Namespace) -> None:
+    """Raises UsageError for a picture that is no PNG."""
+    if args.spectrogram is not None and Path(args.spectrogram).suffix.lower() != ".png":
+        raise UsageError(f"--spectrogram {args.spectrogram} must end in .png")
+
+
+def check_closer(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None:
+    """Raises UsageError for an unknown closer, or one that would have no effect; `names` are of options with texts."""
     if args.closer not in CHOICES:
         raise UsageError(unknown(args.closer, "--closer"))
-    has_text = args.text is not None or args.negative_text is not None
+    has_text = any(getattr(args, name) is not None for name in names)
     if not has_text and (args.prior is not None or args.closer != "auto"):
         raise UsageError("--closer and --prior are for texts, and there is none: leave them out or give --text")
     if args.prior is not None and args.closer in ("zero-shot", "neighbours"):
         raise UsageError(f"--prior has no effect with --closer {args.closer}: leave one of them out")
 
 
-def check_counts(args: argparse.Namespace) -> None:
-    """Raises UsageError for no sound, or fewer to choose from than are to be kept."""
+def check_number(args: argparse.Namespace) -> None:
+    """Raises UsageError for no sound."""
     if args.num_sounds < 1:
         raise UsageError(f"--num-sounds {args.num_sounds} must be at least 1")
+
+
+def check_counts(args: argparse.Namespace) -> None:
+    """Raises UsageError for no sound, or fewer to choose from than are to be kept."""
+    check_number(args)
     if args.best_of is not None and not args.num_sounds <= args.best_of <= MAX_SOUNDS:
         raise UsageError(
             f"--best-of {args.best_of} must be from --num-sounds {args.num_sounds}, which are kept, to {MAX_SOUNDS}"

@@ -97,7 +97,7 @@ class MixedSound:
         self._new = NewSound(new_CT, self.rate_hz, start_s)
         self._duck = NewSound(duck_depth(new_CT, self.rate_hz), self.rate_hz, start_s) if duck else None
         self.length = self._new.length
-        own = _own_sound(video, self.rate_hz, self.channels)
+        own = own_sound(video, self.rate_hz, self.channels)
         mixed = self._mixed(_chunks(own, round(_CHUNK_S * self.rate_hz), self.channels))
         self._stream = _Pieces(limited(mixed, self.rate_hz, limit_db) if limit_db is not None else mixed, self.channels)
 
@@ -130,8 +130,13 @@ def duck_depth(wave: np.ndarray, rate_hz: int) -> np.ndarray:
     return np.asarray(oaconvolve(depth_T, window, mode="same")[None], np.float32)
 
 
-def own_format(video: str | os.PathLike[str]) -> tuple[int, int]:
+def own_format(
+    video: str | os.PathLike[str], cure: str = "to mix with: leave --mix out, or give --mix replace"
+) -> tuple[int, int]:
     """Rate in Hz and channels (1 or 2) of the video's own sound.
+
+    Args:
+        cure: how the sentence ends if it has none.
 
     Raises:
         UsageError: it has none.
@@ -140,12 +145,12 @@ def own_format(video: str | os.PathLike[str]) -> tuple[int, int]:
     with open_media(Path(video)) as source:
         sound = sound_stream(source)
         if sound is None or sound.codec_context is None:
-            raise UsageError(f"{video} has no sound of its own to mix with: leave --mix out, or give --mix replace")
+            raise UsageError(f"{video} has no sound of its own {cure}")
         context = sound.codec_context
         return int(context.sample_rate or 48000), 1 if context.layout.nb_channels == 1 else 2
 
 
-def _own_sound(video: str | Path, rate_hz: int, channels: int) -> Iterator[np.ndarray]:
+def own_sound(video: str | Path, rate_hz: int, channels: int) -> Iterator[np.ndarray]:
     """The video's own sound (C, n) from film time 0 on; gaps are filled, what overlaps is dropped."""
     layout, done, clock = "mono" if channels == 1 else "stereo", 0, clock_of(video)
     with open_media(video) as source:

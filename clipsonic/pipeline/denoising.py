@@ -147,7 +147,7 @@ def in_windows(
     Args:
         bind: from a slice of all windows, item by item, to the network with their conditions bound.
         num_items: B.
-        starts: of the windows, as `window_starts` gives them.
+        starts: of the windows, as `window_starts` gives them, or some of these: other columns are predicted as 0.
     """
     places: Places = [(item, start) for item in range(num_items) for start in starts]
     groups = [slice(at, at + MAX_WINDOWS) for at in range(0, len(places), MAX_WINDOWS)]
@@ -156,6 +156,7 @@ def in_windows(
     total_F = torch.zeros(num_columns)
     for start in starts:
         total_F[start : start + length] += weight_F
+    total_F[total_F == 0.0] = 1.0  # columns of no window: nothing is said of them
     there: dict[torch.device, tuple[Tensor, Tensor]] = {}  # brought to a device once, not at every step
 
     def denoise(x_BMF: Tensor, timestep_B: Tensor, t: float) -> Tensor:

@@ -31,6 +31,7 @@ from clipsonic.pipeline.adapter_folder import Adapter
 from clipsonic.pipeline.adapters import ROUNDED_FILE, Adapters
 from clipsonic.pipeline.card import default_card
 from clipsonic.pipeline.denoising import Timeline, bound_to
+from clipsonic.pipeline.editing import edit
 from clipsonic.pipeline.parts import Parts
 from clipsonic.pipeline.prompts import AudioPipelineOutput
 from clipsonic.pipeline.share import push
@@ -146,6 +147,8 @@ class ClipSonicPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
         rate_hz = self.segment.mel.sample_rate_hz
         return AudioPipelineOutput.of(wave_BT, log_mel_BMF, timeline, rate_hz, closer, seen, output_type)
+
+    edit = edit  # a sound that is there, instead of noise alone
 
     def _denoised(
         self,

@@ -263,7 +263,7 @@ def _device_of(clip: ClipEmbedder) -> str:
 
 def _looks(path: Any, start_s: float, spec: SegmentSpec, timeline: Timeline) -> Iterator[tuple[Any, Any]]:
     """(pictures, times) of each window of a video."""
-    if len(timeline.starts) == 1:
+    if timeline.seconds <= spec.seconds:
         yield look_at_video(path, start_s, spec.seconds)
     else:
         yield from look_through_video(path, start_s, timeline.starts_s, spec.seconds)
@@ -272,7 +272,7 @@ def _looks(path: Any, start_s: float, spec: SegmentSpec, timeline: Timeline) -> 
 def _in_windows(whole: Embedded, spec: SegmentSpec, timeline: Timeline) -> Seen:
     """The frames of each window, at their times in it; a window without a frame sees the nearest, all the time."""
     embeds_SE, times_S = whole
-    if len(timeline.starts) == 1 or bool((times_S == GLOBAL_TIME_S).all()):
+    if timeline.seconds <= spec.seconds or bool((times_S == GLOBAL_TIME_S).all()):
         return [whole]
     seen = []
     for start_s in timeline.starts_s:

@@ -19,6 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 START_S = 180.0  # 10 s of computing, on a machine that may have much else to do
@@ -78,11 +79,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 @pytest.fixture(scope="session")
 def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """bell.png, drawn by the soundstage; scene.mp4, 2.5 s without sound; broken.mp4, its first third."""
+    """bell.png and bell.wav (3 s, stereo, 44.1 kHz, 24 bits), of the soundstage; scene.mp4, 2.5 s without sound;
+    broken.mp4, its first third."""
     folder = tmp_path_factory.mktemp("media")
+    from clipsonic.soundstage.scene import draw_scene
     from clipsonic.soundstage.stills import draw_picture
+    from clipsonic.soundstage.synth import synthesize
 
     Image.fromarray(np.asarray(draw_picture(3, 33, "heldout").pixels)).save(folder / "bell.png")
+    left = synthesize(draw_scene(9, 0, split="heldout", kind="bell"), 44100)[: 3 * 44100]
+    soundfile.write(folder / "bell.wav", np.stack([left, 0.5 * left], axis=1), 44100, "PCM_24")
     with av.open(str(folder / "scene.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"

@@ -32,6 +32,7 @@ PLAY = """async () => {
 }"""
 STATUS = "among => document.querySelector('#status ' + among)?.innerHTML ?? null"
 PICTURES = "() => [...document.querySelectorAll('img.spectrogram')].map(i => i.naturalWidth)"
+PART = "() => ['from', 'to'].map(id => document.querySelector(`#${id} input`).value)"
 SHOWN = "() => document.querySelectorAll('img.spectrogram').length"
 
 
@@ -112,6 +113,49 @@ def visit_more(page: Page, url: str, media: Path, out: Path) -> dict[str, Any]:
     return seen
 
 
+def visit_edit(page: Page, url: str, media: Path, out: Path) -> dict[str, Any]:
+    """A sound is changed, the new one varied, and a part of that changed again."""
+    seen: dict[str, Any] = {}
+    page.goto(url)
+    page.get_by_role("tab", name="Edit").click()
+    seen["nothing"] = press(page, "edit", "[role=alert]")
+    with page.expect_response(lambda reply: "/gradio_api/upload" in reply.url and reply.request.method == "POST"):
+        page.locator("#sound input[type=file]").set_input_files(str(media / "bell.wav"))
+    picture = page.locator("#waveform img")
+    picture.wait_for()
+    seen["proposed"] = chosen_part(page)
+    box = picture.bounding_box()
+    assert box is not None
+    for share, part in ((0.25, ["0.75", "0.75"]), (0.5, ["0.75", "1.5"])):
+        picture.click(position={"x": share * box["width"], "y": 0.5 * box["height"]})
+        page.wait_for_function(f"part => JSON.stringify(({PART})()) === JSON.stringify(part)", arg=part)
+    seen["chosen"] = chosen_part(page)
+    seen["part"] = press(page, "edit", "[role=status]")
+    page.wait_for_function(f"() => ({SHOWN})() === 2")
+    page.wait_for_function("() => [...document.querySelectorAll('img.spectrogram')].every(i => i.complete)")
+    seen["pictures"] = page.evaluate(PICTURES)
+    seen["labels"] = page.inner_text("#sounds")
+    page.wait_for_timeout(500)
+    page.screenshot(path=str(out / "demo-edit-1280.png"), full_page=True)
+    seen["width"] = page.evaluate("() => document.documentElement.scrollWidth")
+    said = page.evaluate(STATUS, "[role=status]")
+    page.click("#more-1")
+    page.wait_for_function(f"said => ![said, null].includes(({STATUS})('[role=status]'))", arg=said)
+    seen["more"] = page.inner_text("#status [role=status]")
+    page.get_by_role("tab", name="Text").click()
+    page.click("#change-1")
+    page.wait_for_selector("#make-edit", state="visible")
+    page.fill("#edit-text textarea", "a bell ringing fast")
+    seen["again"] = press(page, "edit", "[role=status]")
+    seen["history"] = page.inner_text("#history")
+    return seen
+
+
+def chosen_part(page: Page) -> list[str]:
+    """The seconds from and to which a part is chosen."""
+    return list(page.evaluate(PART))
+
+
 def main() -> None:
     """Drive, and print what was seen."""
     chromium, url, media, out = sys.argv[1:]
@@ -131,6 +175,7 @@ def main() -> None:
             seen[str(width)] = visit(page, url, Path(media), Path(out), width)
             if width == 1280:
                 seen["more"] = visit_more(page, url, Path(media), Path(out))
+                seen["edit"] = visit_edit(page, url, Path(media), Path(out))
             page.close()
         browser.close()
     print(json.dumps(seen))

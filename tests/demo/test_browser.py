@@ -112,6 +112,27 @@ def test_who_has_no_picture_gets_one_drawn_and_the_page_remembers_what_was_made(
     assert titles == ["drawn example.png", "scene.mp4", "<b>quarterly</b> earnings"]
 
 
+def test_a_part_of_a_sound_is_chosen_by_two_clicks_and_made_anew_beside_what_it_was(seen: dict[str, Any]) -> None:
+    edit = seen["edit"]
+    assert "choose a sound" in edit["nothing"]
+    assert [float(at_s) for at_s in edit["proposed"]] == pytest.approx([1.125, 1.875], abs=0.01)
+    assert edit["chosen"] == ["0.75", "1.5"]
+    assert "1 sound of 3.00 s" in edit["part"]
+    assert "kept as it was" in edit["part"]
+    assert edit["pictures"] == [640, 640]
+    assert edit["labels"].index("Before") < edit["labels"].index("Sound 1")
+    assert edit["width"] <= 1280
+
+
+def test_a_session_goes_on_from_a_sound_that_was_just_made(seen: dict[str, Any]) -> None:
+    edit = seen["edit"]
+    assert "0% kept as it was" in edit["more"]
+    assert "kept as it was" in edit["again"]
+    assert "0% kept as it was" not in edit["again"]
+    titles = re.findall(r"(.+?), changed seed \d+", edit["history"])
+    assert titles == ["a bell ringing fast", "the sound", "bell.wav"]
+
+
 def test_what_would_fetch_a_program_from_elsewhere_is_not_offered(seen: dict[str, Any]) -> None:
     assert seen["more"]["trims"] is False
 

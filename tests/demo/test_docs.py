@@ -18,13 +18,13 @@ import httpx
 from clipsonic.demo import limits
 from clipsonic.demo.limits import Limits
 from clipsonic.demo.schema import REFUSALS
-from clipsonic.demo.wish import Wish
+from clipsonic.demo.wish import EditWish, Wish
 
 pytestmark = pytest.mark.timeout(240)
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "demo.md").read_text()
 CURLS = [line for line in PAGE.splitlines() if line.startswith("curl ")]
-WRITES_JSON = ("num_sounds=2", "Accept: application/json", "/v1/schema")
+WRITES_JSON = ("num_sounds=2", '"num_sounds": 2', "Accept: application/json", "/v1/schema")
 
 
 def request_of(command: str, media: Path) -> dict[str, Any]:
@@ -49,9 +49,16 @@ def request_of(command: str, media: Path) -> dict[str, Any]:
     return {name: value for name, value in sent.items() if value}
 
 
+def made_here(demo: Any) -> str:
+    """The name of a sound that the demo has just made."""
+    wish = {"text": "a bell", "steps": 1}
+    reply = httpx.post(f"{demo.url}/v1/sounds", json=wish, headers={"accept": "application/json"}, timeout=60.0)
+    return str(reply.json()["sounds"][0]["url"].rpartition("/")[2])
+
+
 @pytest.mark.parametrize("command", CURLS)
 def test_a_curl_command_of_the_page_is_answered_with_what_it_promises(command: str, demo: Any, media: Path) -> None:
-    request = request_of(command, media)
+    request = request_of(command.replace("ID.wav", made_here(demo) if "ID.wav" in command else ""), media)
     request["url"] = request["url"].replace("http://127.0.0.1:7860", demo.url)
     reply = httpx.request(**request, timeout=60.0)
     assert reply.status_code == 200, reply.text
@@ -64,7 +71,7 @@ def test_a_curl_command_of_the_page_is_answered_with_what_it_promises(command: s
 
 def test_every_field_and_every_refusal_is_in_the_tables() -> None:
     fields = {name for row in re.findall(r"^\| (`.+?) \|", PAGE, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
-    assert set(Wish.model_fields) | {"image", "video"} == fields
+    assert set(Wish.model_fields) | set(EditWish.model_fields) | {"image", "video"} == fields
     assert set(re.findall(r"^\| (\d{3}) \|", PAGE, re.MULTILINE)) == set(REFUSALS)
 
 
@@ -75,6 +82,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"1 to {limits.MAX_STEPS} ", f"0 to {limits.MAX_GUIDANCE:g} ", f"{limits.MIN_DURATION_S} to the longest",
         f"more than {allowed.receive_s:g} s to arrive", f"`--max-upload-mb` ({allowed.upload_mb})",
         f"{allowed.open_memory_mb:,} MB or 64 megapixels", f"more than {allowed.open_s:g} s to open",
+        f"at most {limits.MAX_GIVEN_S:g} s",
         f"(`--max-waiting`, {allowed.places})", f"may use ({allowed.folder_mb:,} MB)",
     ):  # fmt: skip
         assert words in PAGE, words
@@ -82,6 +90,6 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 def test_the_pictures_are_there_and_small() -> None:
     pictures = re.findall(r"pictures/demo-[\w-]+\.png", PAGE)
-    assert len(pictures) == 3
+    assert len(pictures) == 4
     for name in pictures:
         assert (Path(__file__).resolve().parents[2] / "docs" / name).stat().st_size < 150_000

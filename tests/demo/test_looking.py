@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from clipsonic.demo import looking
@@ -34,6 +35,15 @@ def test_a_video_is_looked_at_four_times_for_each_segment(media: Path) -> None:
     assert facts["times_s"] == pytest.approx([0.3125, 0.9375, 1.5625, 2.1875], abs=0.01)
     assert [int(frame.mean()) for frame in frames] == sorted(int(frame.mean()) for frame in frames)
     assert len(looking.frames(str(media / "scene.mp4"), 0.5, 2.0, 1.0)[1]) == 8
+
+
+def test_a_sound_comes_with_all_its_samples_unless_it_is_too_long(media: Path) -> None:
+    facts, (wave_CT,) = looking.sound(str(media / "bell.wav"), "bell.wav", 3.0)
+    assert facts == {"rate_hz": 44100, "depth": "PCM_24"}
+    assert wave_CT.shape == (2, 3 * 44100)
+    np.testing.assert_array_equal(wave_CT.T, soundfile.read(media / "bell.wav")[0])
+    with pytest.raises(RefusedError, match=r"bell\.wav lasts 3 s, and at most 2\.9 s are taken"):
+        looking.sound(str(media / "bell.wav"), "bell.wav", 2.9)
 
 
 def test_a_refusal_names_the_file_as_its_owner_does(tmp_path: Path) -> None:

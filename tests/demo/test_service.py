@@ -139,6 +139,67 @@ def test_what_cannot_be_met_is_one_sentence_with_its_status(client: Any, status:
     assert "/tmp" not in words
 
 
+def test_a_part_is_made_anew_and_the_rest_comes_back_sample_for_sample(client: Any, media: Path) -> None:
+    given, rate_hz = soundfile.read(media / "bell.wav", dtype="int32")
+    data = {"text": "a bell", "from_s": "1", "to_s": "1.5", "steps": "2"}
+    files = {"sound": ("bell.wav", (media / "bell.wav").read_bytes())}
+    reply = client.post("/v1/edits", files=files, data=data)
+    assert reply.status_code == 200, reply.text
+    made, made_hz = soundfile.read(io.BytesIO(reply.content), dtype="int32")
+    part = slice(rate_hz, rate_hz * 3 // 2)
+    assert (made_hz, made.shape, soundfile.info(io.BytesIO(reply.content)).subtype) == (rate_hz, given.shape, "PCM_24")
+    assert (made[: part.start] == given[: part.start]).all()
+    assert (made[part.stop :] == given[part.stop :]).all()
+    assert (made[part] != given[part]).any()
+    facts = json.loads(reply.headers["x-clipsonic-facts"])
+    assert facts["seconds"] == 3.0
+    assert 0.7 < facts["kept"] < 0.9
+    assert client.post("/v1/edits", files=files, data=data).content == reply.content
+
+
+def test_a_sound_that_was_made_here_is_varied_by_its_name(client: Any) -> None:
+    as_json = {"accept": "application/json"}
+    made = client.post("/v1/sounds", json={**BELL, "steps": 2}, headers=as_json).json()
+    name = made["sounds"][0]["url"].rpartition("/")[2]
+    wish = {"sound": name, "strength": 0.4, "num_sounds": 2, "steps": 2}
+    varied = client.post("/v1/edits", json=wish, headers=as_json).json()
+    assert len(varied["sounds"]) == 2
+    assert "without a prompt" in varied["notice"]
+    assert varied["facts"]["kept"] == 0.0
+    before = client.get(varied["before"]["url"]).content
+    assert before != client.get(varied["sounds"][0]["url"]).content
+    urls = (made["sounds"][0]["url"], varied["before"]["url"])
+    first, second = (soundfile.read(io.BytesIO(client.get(url).content))[0] for url in urls)
+    assert (first == second).all()
+    assert client.get(varied["before"]["spectrogram"]).headers["content-type"] == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "request_of"),
+    [
+        (422, "no sound given", {"json": {"strength": 0.4}}),
+        (422, "not here any more", {"json": {"sound": "nothing.wav", "strength": 0.4}}),
+        (422, "nothing is to be changed", {"data": {"text": "a bell"}}),
+        (422, "both from_s and to_s", {"data": {"from_s": "1"}}),
+        (422, "must rise and lie in the sound", {"data": {"from_s": "2", "to_s": "3.5"}}),
+        (422, "60 s would be made anew", {"data": {"extend_s": "60"}}),
+        (422, "strength", {"data": {"strength": "1.5"}}),
+        (422, "field 'duration_s' is unknown", {"data": {"duration_s": "1"}}),
+        (415, "not a sound", {"files": {"sound": ("notes.txt", b"not a sound")}, "data": {"strength": "0.4"}}),
+        (422, "a file named 'image' is not taken", {"files": {"image": ("a.png", b"x")}}),
+    ],
+)
+def test_an_edit_that_cannot_be_is_one_sentence(
+    client: Any, media: Path, status: int, words: str, request_of: Any
+) -> None:
+    if "data" in request_of and "files" not in request_of:
+        request_of = {**request_of, "files": {"sound": ("bell.wav", (media / "bell.wav").read_bytes())}}
+    reply = client.post("/v1/edits", **request_of)
+    assert reply.status_code == status, reply.text
+    assert words in sentence_of(reply)
+    assert "/tmp" not in reply.text
+
+
 def test_a_damaged_file_is_refused_under_the_name_that_its_owner_gave_it(client: Any, media: Path) -> None:
     picture = (media / "bell.png").read_bytes()
     for kind, name, data in (

@@ -10,7 +10,7 @@ pytest.importorskip("pydantic", reason="needs the packages of the page: pip inst
 
 from clipsonic.demo.limits import Limits
 from clipsonic.demo.refusals import DemoError
-from clipsonic.demo.wish import TextCloser, Wish, checked, wish_of
+from clipsonic.demo.wish import EditWish, TextCloser, Wish, checked, checked_edit, wish_of
 from clipsonic.prior.closer_names import CHOICES
 
 
@@ -83,3 +83,33 @@ def test_the_closers_are_those_of_the_pipeline() -> None:
 
 def test_every_field_is_described_in_the_schema() -> None:
     assert all(field.get("description") for field in Wish.model_json_schema()["properties"].values())
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({}, "nothing is to be changed"),
+        ({"text": "a bell"}, "nothing is to be changed"),
+        ({"from_s": 1}, "both from_s and to_s"),
+        ({"to_s": 1, "strength": 0.5}, "both from_s and to_s"),
+        ({"from_s": 1, "to_s": 5.5}, "4.5 s would be made anew, and at most 4 are here"),
+        ({"extend_s": 4.5}, "4.5 s would be made anew"),
+        ({"strength": 0.5}, "9 s would be made anew"),
+    ],
+    ids=str,
+)
+def test_an_edit_of_nothing_or_of_too_much_is_refused(values: dict[str, Any], shown: str) -> None:
+    with pytest.raises(DemoError) as caught:
+        checked_edit(wish_of(values, EditWish), 9.0, Limits(4.0))
+    assert shown in str(caught.value)
+
+
+def test_a_part_of_a_long_sound_may_be_changed() -> None:
+    for values in ({"from_s": 1, "to_s": 5}, {"extend_s": 4}, {"from_s": 0, "to_s": 1, "strength": 0.5}):
+        checked_edit(wish_of(values, EditWish), 100.0, Limits(4.0))
+
+
+@pytest.mark.parametrize("values", [{"strength": 0}, {"strength": 1.1}, {"from_s": -1}, {"duration_s": 1}], ids=str)
+def test_an_edit_s_values_out_of_their_range_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(DemoError, match=next(iter(values))):
+        wish_of(values, EditWish)

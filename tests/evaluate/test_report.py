@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clipsonic.evaluate.columns import columns_of
 from clipsonic.evaluate.report import (
     Evaluation,
     Example,
     Sound,
-    columns_of,
     render_page,
     table_markdown,
     table_text,
