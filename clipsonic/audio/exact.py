@@ -17,11 +17,14 @@ import numpy.typing as npt
 import soundfile
 
 from clipsonic.audio.formats import container_tags
-from clipsonic.audio.wave import FORMATS, opened
+from clipsonic.audio.wave import opened
 from clipsonic.errors import UsageError
 from clipsonic.files import write_whole
 
 Wave = npt.NDArray[np.float64]
+
+FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+"""What holds samples exactly, by suffix."""
 
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 _FLOATS = {"FLOAT": np.float32, "DOUBLE": np.float64}

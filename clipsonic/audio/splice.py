@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from clipsonic.audio.likeness import Likeness, Wave, window_length
 from clipsonic.audio.loudness import limit
-from clipsonic.audio.mono import mix
-from clipsonic.audio.wave import resample
+from clipsonic.audio.wave import mix, resample
 from clipsonic.errors import UsageError
 
 FADE_S = 0.02
