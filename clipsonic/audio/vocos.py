@@ -167,6 +167,7 @@ class ConvNeXtBlock(nn.Module):
         """`near` as a sum of shifted columns, channels last: half of the time of the convolution on a CPU."""
         around_BFW = functional.pad(h_BFW, (0, 0, _KERNEL // 2, _KERNEL // 2))
         taps_WK, bias_W = self.near.weight[:, 0], self.near.bias
+        assert bias_W is not None
         near_BFW = torch.addcmul(bias_W, around_BFW[:, : h_BFW.shape[1]], taps_WK[:, 0])
         for place in range(1, _KERNEL):
             near_BFW = torch.addcmul(near_BFW, around_BFW[:, place : place + h_BFW.shape[1]], taps_WK[:, place])

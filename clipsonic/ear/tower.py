@@ -78,7 +78,7 @@ class Ear(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own two 
         hidden: int = 256,
         **mel: Any,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.spec = MelSpec(**mel)
         self.log_mel = LogMel(self.spec)
         widths = (1, *channels)
@@ -129,7 +129,7 @@ class Ear(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own two 
         device = self.outer.weight.device
         heard = [
             torch.stack([self(self.picture(part[:, start : start + window].to(device))) for start in starts], dim=1)
-            for part in torch.from_numpy(np.ascontiguousarray(waves, dtype=np.float32)).split(_BATCH)
+            for part in torch.split(torch.from_numpy(np.ascontiguousarray(waves, dtype=np.float32)), _BATCH)
         ]
         times_s = (np.array(starts) + window / 2) / rate_hz
         return Heard(torch.cat(heard).cpu().numpy(), times_s)

@@ -114,7 +114,8 @@ def _drawn_frames(batch: Batch, count: int, draws: Draws) -> Tensor:
     num_B = batch["frame_mask"].sum(dim=1)
     shares_BK = torch.stack([draws.uniform() for _ in range(count)], dim=1)
     place_BK = (shares_BK * num_B[:, None]).long()
-    return batch["frames"].gather(1, place_BK[..., None].expand(-1, -1, batch["frames"].shape[2]))
+    frames_BSE: Tensor = batch["frames"]
+    return frames_BSE.gather(1, place_BK[..., None].expand(-1, -1, frames_BSE.shape[2]))
 
 
 @torch.no_grad()
