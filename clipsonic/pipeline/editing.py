@@ -21,6 +21,7 @@ from torch import Tensor
 
 import clipsonic.pipeline.prompts as asked
 from clipsonic.audio.crossover import crossed
+from clipsonic.audio.loudness import limit
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.splice import placed
 from clipsonic.diffusion.editing import Given, levels_below, restyled, sample_given
@@ -32,6 +33,8 @@ from clipsonic.models.conditioner import Condition
 from clipsonic.pipeline.denoising import Timeline, bound_to
 from clipsonic.pipeline.given import Edit, Region, Samples, Sound, Work, work_of
 from clipsonic.pipeline.vocoding import vocode
+
+_CEILING_DB = -1.0  # no true peak of what is made is above it, unless the given sound's are
 
 
 @dataclass
@@ -264,6 +267,8 @@ def _joined(wish: Edit, work: Work, heard: Sound, made_T: Any, spec: Any, fill: 
             heard.samples_CT, heard.rate_hz, whole_T, spec.sample_rate_hz, wish.remake,
             before_s=wish.before_s, extend_s=wish.extend_s, fill=fill,
         )  # fmt: skip
+    ceiling_db = max(_CEILING_DB, 20.0 * float(np.log10(np.abs(heard.samples_CT).max())))
+    whole_T = limit(whole_T[None], spec.sample_rate_hz, ceiling_db)[0]
     return crossed(
         heard.samples_CT, heard.rate_hz, whole_T, spec.sample_rate_hz, work.asked_MF.numpy(), spec, fill=fill
     )
