@@ -30,6 +30,7 @@ def changed(
     Raises:
         UsageError: what `ClipSonicPipeline.edit` refuses.
     """
+    from clipsonic.generate.known import notice_for
     from clipsonic.generate.write import tags_for
 
     output = pipeline.edit(
@@ -59,7 +60,9 @@ def changed(
         "kept": round(float(output.kept), 4),
         "model": model,
     }
-    return Result(sounds, facts, "; ".join(output.notes) or None, _written(pipeline, folder, heard.wave_CT, heard, {}))
+    words = notice_for(pipeline, "text", wish.text, output.embeds[0]) if wish.text else None
+    notes = [*output.notes, *([words.removeprefix("note: ")] if words else [])]
+    return Result(sounds, facts, "; ".join(notes) or None, _written(pipeline, folder, heard.wave_CT, heard, {}))
 
 
 def _written(pipeline: Any, folder: DemoFolder, wave_CT: np.ndarray, heard: Heard, tags: dict[str, str]) -> Made:

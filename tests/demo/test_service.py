@@ -181,7 +181,7 @@ def test_a_sound_that_was_made_here_is_varied_by_its_name(client: Any) -> None:
         (422, "not here any more", {"json": {"sound": "nothing.wav", "strength": 0.4}}),
         (422, "nothing is to be changed", {"data": {"text": "a bell"}}),
         (422, "both from_s and to_s", {"data": {"from_s": "1"}}),
-        (422, "must rise and lie in the sound", {"data": {"from_s": "2", "to_s": "3.5"}}),
+        (422, "must lie inside of the sound", {"data": {"from_s": "2", "to_s": "3.5"}}),
         (422, "60 s would be made anew", {"data": {"extend_s": "60"}}),
         (422, "strength", {"data": {"strength": "1.5"}}),
         (422, "field 'duration_s' is unknown", {"data": {"duration_s": "1"}}),
