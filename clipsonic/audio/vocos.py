@@ -61,6 +61,7 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
     shares: Tensor
     spread: Tensor
     window: Tensor
+    least_power: Tensor
 
     @register_to_config  # type: ignore[untyped-decorator]
     @with_mel_fields
@@ -91,6 +92,7 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         for name, matrix_MK in (("filterbank", bank_MK), ("shares", shares_MK), ("spread", spread_MK)):
             self.register_buffer(name, matrix_MK, persistent=False)
         self.register_buffer("window", torch.hann_window(self.spec.n_fft), persistent=False)
+        self.register_buffer("least_power", torch.tensor(_LEAST_POWER), persistent=False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """log_mel (B, M, F) to waves (B, T) float32 in [-1, 1].
@@ -133,8 +135,8 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         """The wave's spectrum (B, F, K), its bins scaled so that each column has the mel that was asked for."""
         spectrum_BFK = analyse(wave_BT, self.spec, self.window)
         real_BFK, imaginary_BFK = torch.view_as_real(spectrum_BFK).unbind(dim=-1)
-        power_BFK = (real_BFK * real_BFK).addcmul_(imaginary_BFK, imaginary_BFK)
-        made_BFM = power_BFK.add_(_LEAST_POWER).sqrt_() @ self.filterbank.T
+        power_BFK = torch.addcmul(self.least_power, real_BFK, real_BFK).addcmul_(imaginary_BFK, imaginary_BFK)
+        made_BFM = power_BFK.sqrt_() @ self.filterbank.T
         lacking_BFM = nepers_BFM - made_BFM.clamp_min(self.spec.log_floor).log()
         gain_BFK = (lacking_BFM.clamp(-_LARGEST_CORRECTION, _LARGEST_CORRECTION) @ shares_MK).exp_()
         return spectrum_BFK * gain_BFK
