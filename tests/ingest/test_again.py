@@ -18,9 +18,8 @@ import makers_ingest as makers
 import numpy as np
 import pytest
 
-from clipsonic import remote
 from clipsonic.errors import ClipsonicError
-from clipsonic.files import held
+from clipsonic.files import PROTOCOLS, held
 from clipsonic.ingest.jobs import has_changed, with_hash
 from clipsonic.ingest.reembed import reembed
 from clipsonic.ingest.run import IngestOptions, ingest
@@ -147,7 +146,7 @@ def test_a_changed_member_of_an_archive_is_read_again_and_its_neighbours_are_not
 
 
 def test_what_a_store_lists_with_another_tag_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(remote.PROTOCOLS, "memory", "fsspec")
+    monkeypatch.setitem(PROTOCOLS, "memory", "fsspec")
     store = fsspec.filesystem("memory")
     store.pipe("/tagged/v/a.mp4", b"x")
     find = store.find
@@ -224,7 +223,7 @@ def test_two_runs_into_one_bucket_from_one_machine_are_told_apart(
 ) -> None:
     from clipsonic.ingest.run import destination_of
 
-    monkeypatch.setitem(remote.PROTOCOLS, "memory", "fsspec")
+    monkeypatch.setitem(PROTOCOLS, "memory", "fsspec")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with destination_of("memory://bucket/held") as first, destination_of("memory://bucket/held") as second:
         with first.held(), pytest.raises(ClipsonicError, match="another run"), second.held():

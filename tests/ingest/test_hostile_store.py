@@ -10,7 +10,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from clipsonic import remote
+from clipsonic.files import PROTOCOLS
 from clipsonic.ingest.bucket import BucketDestination
 from clipsonic.ingest.jobs import Job
 from clipsonic.ingest.plan import STATE_FOLDER, FolderDestination, Plan
@@ -18,7 +18,7 @@ from clipsonic.ingest.plan import STATE_FOLDER, FolderDestination, Plan
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setitem(remote.PROTOCOLS, "memory", "fsspec")
+    monkeypatch.setitem(PROTOCOLS, "memory", "fsspec")
     store = fsspec.filesystem("memory")
     store.store.clear()
     yield store

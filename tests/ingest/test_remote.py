@@ -18,9 +18,9 @@ import makers_ingest as makers
 import numpy as np
 import pytest
 
-from clipsonic import remote
 from clipsonic.cli import main
 from clipsonic.errors import ClipsonicError, UsageError
+from clipsonic.files import PROTOCOLS
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.sources import list_jobs
 from clipsonic.shards.writer import CorpusIndex, corpus_facts, read_shard
@@ -85,7 +85,7 @@ def test_a_manifest_of_addresses_gives_what_the_files_give_and_a_stalled_server_
 
 
 def test_a_store_is_listed_to_the_bottom_and_only_media_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(remote.PROTOCOLS, "memory", "fsspec")
+    monkeypatch.setitem(PROTOCOLS, "memory", "fsspec")
     store = fsspec.filesystem("memory")
     for name in ("b.mp4", "deep/er/a.mkv", "notes.txt"):
         store.pipe(f"/bucket/videos/{name}", b"x")

@@ -20,6 +20,7 @@ import torch
 
 from clipsonic import remote
 from clipsonic.errors import ClipsonicError, CorpusError, UsageError
+from clipsonic.files import PROTOCOLS
 from clipsonic.shards.cache import ShardCache
 from clipsonic.shards.corpus import FarCorpus, open_corpus
 from clipsonic.shards.loader import SegmentLoader
@@ -39,7 +40,7 @@ def folder(make_corpus: MakeCorpus) -> Path:
 @pytest.fixture
 def fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """The same corpus in fsspec's store in memory; counts what is fetched from there, by name."""
-    monkeypatch.setitem(remote.PROTOCOLS, "memory", "fsspec")
+    monkeypatch.setitem(PROTOCOLS, "memory", "fsspec")
     monkeypatch.setattr(remote, "_PAUSE_S", 0.001)
     memory = fsspec.filesystem("memory")
     memory.store.clear()

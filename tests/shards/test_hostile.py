@@ -14,7 +14,7 @@ import pytest
 
 from clipsonic import remote
 from clipsonic.errors import CorpusError
-from clipsonic.files import TEMPORARY_SUFFIX
+from clipsonic.files import PROTOCOLS, TEMPORARY_SUFFIX
 from clipsonic.shards.cache import ShardCache
 from clipsonic.shards.corpus import open_corpus
 from clipsonic.shards.loader import SegmentLoader
@@ -31,7 +31,7 @@ KEYS = [f"k{i}" for i in range(6)]
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """fsspec's store in memory as one that may be read."""
-    monkeypatch.setitem(remote.PROTOCOLS, "memory", "fsspec")
+    monkeypatch.setitem(PROTOCOLS, "memory", "fsspec")
     monkeypatch.setattr(remote, "_PAUSE_S", 0.001)
     store = fsspec.filesystem("memory")
     store.store.clear()

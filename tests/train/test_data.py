@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from clipsonic import remote
 from clipsonic.cli import main
 from clipsonic.errors import UsageError
+from clipsonic.files import PROTOCOLS
 from clipsonic.shards.record import Record
 from clipsonic.shards.writer import CorpusIndex, write_facts, write_shard
 from clipsonic.specs import CorpusSpec
@@ -56,7 +56,7 @@ def two(tmp_path: Path) -> list[str]:
 @pytest.fixture
 def address(two: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The quiet one in fsspec's store in memory."""
-    monkeypatch.setitem(remote.PROTOCOLS, "memory", "fsspec")
+    monkeypatch.setitem(PROTOCOLS, "memory", "fsspec")
     memory = fsspec.filesystem("memory")
     for path in Path(two[1]).iterdir():
         memory.pipe(f"/bucket/quiet/{path.name}", path.read_bytes())
