@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("clipsonic.train.command", "train a sound model, an adapter, a CLIP, a prior, a vocoder"),
     "convert": ("clipsonic.convert.command", "turn a published text prior or vocoder into a folder of ours"),
     "generate": ("clipsonic.generate.command", "make a sound from a text, a picture or a video"),
+    "edit": ("clipsonic.edit.command", "change a sound that is there: parts of it, what follows it, or all of it"),
     "demo": ("clipsonic.demo.command", "make sounds on a local web page"),
     "evaluate": ("clipsonic.evaluate.command", "judge a model on held-out videos"),
     "doctor": ("clipsonic.doctor.command", "say what this installation has and what is missing"),

@@ -22,7 +22,7 @@ LAYERS = {
     "measure": 2.5,
     "pipeline": 3,
     "train": 4, "generate": 4, "convert": 4,
-    "evaluate": 5, "demo": 5, "doctor": 5,
+    "evaluate": 5, "demo": 5, "doctor": 5, "edit": 5,
     "cli": 6,
 }  # fmt: skip
 

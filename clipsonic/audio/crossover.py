@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from clipsonic.audio.likeness import Likeness, Wave
-from clipsonic.audio.splice import lasting, mixed
+from clipsonic.audio.splice import gain_db, lasting, mixed
 from clipsonic.specs import MelSpec, mel_band_edges_hz
 
 _WINDOWS_AT_ONCE = 512
-_MOST_DB = 6.0
 
 Spectrum = npt.NDArray[np.complex128]
 
@@ -76,13 +75,13 @@ class _Shares:
 
     def known_gain(self, mix_T: Wave, mono_T: Wave, top_hz: float) -> float:
         """The factor that makes the one as loud as the other in known frequencies below `top_hz`; 1 if none are."""
-        powers = np.zeros(2)
+        powers, num_known = np.zeros(2), 0.0
         for starts, share_NK in self._groups(mix_T.size):
             known_NK = (1.0 - share_NK) * (self._hz_K < top_hz)
+            num_known += known_NK.sum()
             powers += [np.sum(known_NK * np.abs(self._spectra(wave_T, starts)) ** 2) for wave_T in (mix_T, mono_T)]
-        if powers.min() <= 1e-9 * mix_T.size:
-            return 1.0
-        return float(10.0 ** (np.clip(10.0 * np.log10(powers[0] / powers[1]), -_MOST_DB, _MOST_DB) / 20.0))
+        powers /= max(1.0, num_known) * np.sum(self._window**2)
+        return float(10.0 ** ((gain_db(*powers) or 0.0) / 20.0))
 
     def _groups(self, length: int) -> Iterator[tuple[npt.NDArray[np.int64], Wave]]:
         """First samples of windows, counted from one window before the sound, and their shares (N, K)."""

@@ -24,6 +24,7 @@ from clipsonic.text import shown
 
 _TICKS_HZ = (16000, 8000, 4000, 2000, 1000, 500, 200, 100)
 _LOUDEST_DB, _QUIETEST_DB = 20.0, -80.0
+_CANVAS = 0.4
 
 
 def spectrogram_png(log_mel: npt.ArrayLike, spec: MelSpec, title: str | None = None) -> bytes:
@@ -57,6 +58,18 @@ def spectrogram_png(log_mel: npt.ArrayLike, spec: MelSpec, title: str | None = N
     figure.colorbar(picture, ax=axes, label="dB", pad=0.01)
     canvas.draw()
     return _small_png(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def canvas_png(log_mel: npt.ArrayLike, spec: MelSpec) -> bytes:
+    """A log-mel (M, F) as a bare PNG of F x M pixels, the highest band at the top, so dark that white paint stands out.
+
+    No pixel is brighter than 0.4 of white, so what is painted over it can be told from what was there.
+    """
+    share_MF = (spec.db(np.asarray(log_mel, np.float32)) - _QUIETEST_DB) / (_LOUDEST_DB - _QUIETEST_DB)
+    colours = colormaps["magma"](np.clip(share_MF[::-1], 0.0, 1.0))[..., :3]
+    buffer = io.BytesIO()
+    Image.fromarray((_CANVAS * 255.0 * colours).round().astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def save_spectrogram(

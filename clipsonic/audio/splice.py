@@ -3,8 +3,9 @@
 Guarantee: outside of the regions the given samples come back bit for bit, at their own rate and in their own channels;
 the fades lie inside of the regions, and where the given sound ends it is continued under the fade, so that no join
 clicks; the level of what is made is that of the given sound, as far as the made sound's own copy of the surroundings
-tells; fades apart, its true peak stays below -1 dBTP, or the given sound's peak if that is higher. Price: some 20 ms
-for a second of stereo at 48 kHz that is made. Not exact: the level is one gain a join, in decibels between two joins.
+tells; fades apart, its true peak stays below -1 dBTP, or the given sound's peak if that is higher. Price: 0.1 s
+for a second of stereo at 48 kHz that is made, and 10 ms for one that is kept. Not exact: the level is one gain a join,
+in decibels between two joins (vocoded copies of a second: the step at a join is 0.6 dB off in the mean, 1.8 without).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from clipsonic.errors import UsageError
 FADE_S = 0.02
 _SURROUNDINGS_S = 2.0  # on each side of a region: what it is made like
 _LEAST_S = 0.1  # of surroundings; with less all of the given sound tells
-_JOIN_S = 0.25  # beside a join: where levels are compared
-_MOST_DB = 6.0
+_JOIN_S = 0.5  # beside a join: where levels are compared
+_MOST_DB = 12.0
 _QUIET_POWER = 1e-7  # -70 dB: below it no level is compared
 _CEILING_DB = -1.0
 _LATE_S = 0.001  # that a region may pass the end by: lengths are shown rounded
@@ -148,7 +149,7 @@ class _Join:
         earlier = max([0, *(stop for _, stop in self.spans if stop <= span[0])])
         later = min([self.mix_T.size, *(start for start, _ in self.spans if start >= span[1])])
         beside = (max(earlier, span[0] - near), span[0]), (span[1], min(later, span[1] + near))
-        gains_db = [gain_db for sides in beside if (gain_db := self._gain_db(*sides)) is not None] or [0.0]
+        gains_db = [db for sides in beside if (db := self._gain_db(*sides)) is not None] or [0.0]
         return 10.0 ** (np.linspace(gains_db[0], gains_db[-1], span[1] - span[0]) / 20.0)
 
     def _gain_db(self, start: int, stop: int) -> float | None:
@@ -159,9 +160,14 @@ class _Join:
         powers = [
             _power_below(top_hz, wave, self.rate_hz) for wave in (self.mix_T[start:stop], self._made(start, stop))
         ]
-        if min(powers) < _QUIET_POWER:
-            return None
-        return float(np.clip(10.0 * np.log10(powers[0] / powers[1]), -_MOST_DB, _MOST_DB))
+        return gain_db(*powers)
+
+
+def gain_db(given_power: float, made_power: float) -> float | None:
+    """What brings a made sound to the level of the given one, 12 dB at most; None where one of them is too quiet."""
+    if min(given_power, made_power) < _QUIET_POWER:
+        return None
+    return float(np.clip(10.0 * np.log10(given_power / made_power), -_MOST_DB, _MOST_DB))
 
 
 def _power_below(top_hz: float, wave_T: Wave, rate_hz: int) -> float:

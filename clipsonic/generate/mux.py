@@ -66,20 +66,21 @@ KINDS = {
 
 def replace_sound(
     video: str | Path, out: str | Path, wave: np.ndarray, sample_rate_hz: int, start_s: float,
-    tags: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None, copying: Copying | None = None,
 ) -> None:  # fmt: skip
     """Write `out` (MP4, MOV, MKV or WebM, by its suffix): the picture of `video`, and `wave` from `start_s`.
 
     Args:
         wave: (T,) or (2, T) float32 in [-1, 1].
         start_s: where the sound begins, in seconds of the video; before and behind it is silence.
+        copying: what `check_copy` found, if it was asked.
 
     Raises:
         UsageError: the picture cannot be copied into such a file.
     """
     with whole_file(Path(out)) as temporary:
         track = new_sound(wave, sample_rate_hz, start_s, Path(out).suffix)
-        mux(video, temporary, Path(out).suffix, track, tags)
+        mux(video, temporary, Path(out).suffix, track, tags, copying)
 
 
 def new_sound(wave: np.ndarray, sample_rate_hz: int, start_s: float, suffix: str) -> NewSound:

@@ -250,10 +250,15 @@ def check_closer(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None
         raise UsageError(f"--prior has no effect with --closer {args.closer}: leave one of them out")
 
 
-def check_counts(args: argparse.Namespace) -> None:
-    """Raises UsageError for no sound, or fewer to choose from than are to be kept."""
+def check_number(args: argparse.Namespace) -> None:
+    """Raises UsageError for no sound."""
     if args.num_sounds < 1:
         raise UsageError(f"--num-sounds {args.num_sounds} must be at least 1")
+
+
+def check_counts(args: argparse.Namespace) -> None:
+    """Raises UsageError for no sound, or fewer to choose from than are to be kept."""
+    check_number(args)
     if args.best_of is not None and not args.num_sounds <= args.best_of <= MAX_SOUNDS:
         raise UsageError(
             f"--best-of {args.best_of} must be from --num-sounds {args.num_sounds}, which are kept, to {MAX_SOUNDS}"

@@ -7,6 +7,7 @@ embeddings are read as plain numbers, never unpickled. Price: a picture of 64 me
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ MAX_PIXELS = 64_000_000
 MAX_FRAMES = 4096
 
 
-def read_picture(path: str | Path) -> np.ndarray:
+def read_picture(path: str | Path, taken: Callable[[Image.Image], Image.Image] = as_rgb) -> np.ndarray:
     """A picture file as (H, W, 3) uint8 RGB: EXIF rotation applied, transparency on white, the first of several.
+
+    Args:
+        taken: what becomes of the opened picture, instead.
 
     Raises:
         UsageError: no such file, not a picture, or above 64 megapixels.
@@ -31,7 +35,7 @@ def read_picture(path: str | Path) -> np.ndarray:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 _check_size(path, image.width, image.height)
-                return np.array(as_rgb(image))
+                return np.array(taken(image))
     except Image.DecompressionBombError:
         raise UsageError(f"image {path} has far more than {MAX_PIXELS:,} pixels: scale it down") from None
     except UnidentifiedImageError:

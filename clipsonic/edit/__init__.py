@@ -1,0 +1,1 @@
+"""A sound that is there, changed: `clipsonic edit`."""

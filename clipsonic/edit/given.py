@@ -1,0 +1,58 @@
+"""What an edit is given, from files: a sound or a video's own track, and a mask.
+
+Guarantee: a sound file's samples are taken as they are, with all its channels; a video's track lies where players play
+it, its gaps silent. Price: all of it is held, eight bytes a sample. Not exact: of a video with more than two channels
+two are taken, and of a lossy file or track what it decodes to.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clipsonic.audio.exact import ExactSound, read_exact
+from clipsonic.edit.options import has_frames
+from clipsonic.errors import UsageError
+from clipsonic.generate.prompt import read_picture
+from clipsonic.refusals import RefusedError
+
+
+def read_given(path: str | Path) -> ExactSound:
+    """The sound of a file.
+
+    Raises:
+        UsageError: there is no such file, or no sound in it.
+        ClipsonicError: it cannot be read.
+    """
+    if not has_frames(path):
+        return read_exact(path)
+    from clipsonic.generate.track import own_format, own_sound
+
+    if not Path(path).is_file():
+        raise UsageError(f"video {path} does not exist: give the path of a sound or a video")
+    try:
+        rate_hz, channels = own_format(path, "to edit: make one with clipsonic generate")
+        pieces = list(own_sound(path, rate_hz, channels))
+    except RefusedError as error:
+        raise UsageError(f"video {path} cannot be read ({error.detail}): give another file") from None
+    if not pieces:
+        raise UsageError(f"no sound of {path} can be decoded: give another file")
+    return ExactSound(np.concatenate(pieces, axis=1).astype(np.float64), rate_hz, "FLOAT")
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """A picture as (H, W) uint8: how white it is, nothing where it is transparent.
+
+    Raises:
+        UsageError: no such file, not a picture, or above 64 megapixels.
+    """
+    return read_picture(path, _whiteness)
+
+
+def _whiteness(picture: Image.Image) -> Image.Image:
+    grey = Image.new("L", picture.size)
+    layer = picture.convert("RGBA")
+    grey.paste(layer.convert("L"), mask=layer.getchannel("A"))
+    return grey
