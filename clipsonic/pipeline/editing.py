@@ -209,7 +209,7 @@ def _made(
         objective.to(device)
     mean_M, std_M = (values[:, None].to(device) for values in pipeline.mel_statistics)
     x0_BMF = ((work.log_mel_MF.to(device) - mean_M) / std_M).expand(len(generators), -1, -1)
-    given = Given(x0_BMF, work.made_MF.to(device), wish.start)
+    given = Given(x0_BMF, work.made_MF, wish.start)
     times = levels(pipeline.solver, steps).tolist()
     noise_BMF = initial_noise(x0_BMF.shape[1:], generators)
     name, seen, target, source = _bound(pipeline, prompt, work.timeline, guidance, generators, device)
@@ -222,7 +222,7 @@ def _made(
             x_BMF = restyled(
                 target, source, objective, times, noise_BMF, generators, given, observer=lambda *_: bar.update()
             )
-    changed = (x_BMF != x0_BMF).any(2).any(1).tolist()
+    changed = (x_BMF != x0_BMF).any(2).any(1).cpu().tolist()
     return x_BMF * std_M + mean_M, changed, name, seen
 
 
