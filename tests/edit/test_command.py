@@ -259,7 +259,7 @@ WRONG = {
     "picture of a sound": (["{sound}", *PROMPTLESS, "--out", "a.mp4"], "needs a video as SOUND"),
     "picture that webm cannot hold": (["{film}", *PROMPTLESS, "--out", "a.webm"], "cannot be copied into a WebM"),
     "region outside": (["{sound}", "--remake", "1:1.5", "--out", "a.wav"], "1.200 s"),
-    "region backwards": (["{sound}", "--remake", "1:0.5", "--out", "a.wav"], "region 1:0.5 s"),
+    "region backwards": (["{sound}", "--remake", "1:0.5", "--out", "a.wav"], "region 1 to 0.5 s"),
     "before the picture": (["{film}", "--before-s", "1", "--out", "a.mp4"], "is before the picture begins"),
     "before the frames": (["{film}", "--before-s", "1", "--out", "a.wav"], "begins before the first picture"),
     "beyond the picture": (["{film}", "--extend-s", "1", "--out", "a.mp4"], "beyond the end of the picture at 2.00 s"),
