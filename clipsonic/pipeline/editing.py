@@ -21,6 +21,7 @@ from torch import Tensor
 
 import clipsonic.pipeline.prompts as asked
 from clipsonic.audio.crossover import crossed
+from clipsonic.audio.loudness import limit
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.splice import placed
 from clipsonic.diffusion.editing import Given, levels_below, restyled, sample_given
@@ -32,6 +33,8 @@ from clipsonic.models.conditioner import Condition
 from clipsonic.pipeline.denoising import Timeline, bound_to
 from clipsonic.pipeline.given import Edit, Region, Samples, Sound, Work, work_of
 from clipsonic.pipeline.vocoding import vocode
+
+_CEILING_DB = -1.0  # no true peak of what is made is above it, unless the given sound's are
 
 
 @dataclass
@@ -122,29 +125,22 @@ def edit(
         SpecError, FingerprintError: a scheduler that does not fit the model; a CLIP or a prior of another space.
     """
     wish = Edit(remake, mask, above_hz, below_hz, extend_s, before_s, strength)
-    prompts = {"text": text, "image": image, "video": video, "frames": frames, "embeds": embeds}
-    kind, value = _one_prompt(prompts)
-    _check(wish, kind, from_text, pull, guidance_scale)
-    if kind == "video" and start_s < wish.before_s:
-        raise UsageError(
-            f"before_s {before_s:g} begins {before_s - start_s:g} s before the video does: leave it out, or give "
-            "another prompt"
-        )
-    prompt = Prompt(kind, value, from_text, negative_text, closer, start_s - wish.before_s, frame_times_s, video_tokens)
+    kind, value = _one_prompt({"text": text, "image": image, "video": video, "frames": frames, "embeds": embeds})
+    prompt = Prompt(kind, value, from_text, negative_text, closer, start_s - before_s, frame_times_s, video_tokens)
+    _check(wish, prompt, pull, guidance_scale)
     log_mel = LogMel(pipeline.segment.mel)
     heard = Sound.of(sound, rate_hz, wish, log_mel, *pipeline.mel_statistics)
     work = work_of(wish, heard, log_mel, pipeline.segment)
     generators = asked.generators_for(1, num_sounds, generator, seed)
     if work is None:
         return _unchanged(heard, num_sounds)
-    if work.has_blind_window and kind is None and wish.start == 1.0:
+    if kind is None and wish.start == 1.0 and work.has_blind_window:
         raise UsageError(
             f"without a prompt more is to be made than the model can see beyond, {pipeline.segment.seconds:.2f} s at "
             "once: give a prompt, or make less anew"
         )
-    if guidance_scale is None and (kind is None or (wish.start == 1.0 and not bool(work.made_MF.all()))):
-        guidance_scale = 1.0
-    steps, guidance = pipeline.sampling(num_inference_steps, guidance_scale, guidance_interval, guidance_rescale)
+    scale = _default_scale(wish, work, prompt) if guidance_scale is None else guidance_scale
+    steps, guidance = pipeline.sampling(num_inference_steps, scale, guidance_interval, guidance_rescale)
     asked.check_options(guidance.scale, negative_text, video_tokens, "np")
     log_mel_BMF, changed, name, seen = _made(pipeline, wish, work, prompt, steps, guidance, pull, generators)
     audios = [
@@ -175,17 +171,29 @@ def _one_prompt(prompts: dict[str, Any]) -> tuple[str | None, Any]:
     return kind, values[0]
 
 
-def _check(wish: Edit, kind: str | None, from_text: str | None, pull: float, scale: float | None) -> None:
+def _check(wish: Edit, prompt: Prompt, pull: float, scale: float | None) -> None:
     """Raises UsageError for options that have no effect together."""
-    if from_text is not None and (kind is None or wish.strength is None):
-        missing = "a prompt" if kind is None else "a strength"
+    if prompt.from_text is not None and (prompt.kind is None or wish.strength is None):
+        missing = "a prompt" if prompt.kind is None else "a strength"
         raise UsageError(f"from_text changes a sound as a prompt differs from these words: give {missing} too")
-    if kind is None and scale not in (None, 1.0):
+    if prompt.kind is None and scale not in (None, 1.0):
         raise UsageError(f"guidance_scale {scale:g} has no effect without a prompt: leave it out, or give one")
+    if prompt.kind == "video" and prompt.start_s < 0.0:
+        raise UsageError(
+            f"before_s {wish.before_s:g} begins {-prompt.start_s:g} s before the video does: leave it out, or give "
+            "another prompt"
+        )
     if not 0.0 <= pull < float("inf"):
         raise UsageError(f"pull {pull:g} must be 0 or more: 3 to 10 are usual")
-    if pull and (from_text is not None or wish.is_whole):
+    if pull and (prompt.from_text is not None or wish.is_whole):
         raise UsageError(f"pull {pull:g} has no effect where no part is kept as it is: leave it out")
+
+
+def _default_scale(wish: Edit, work: Work, prompt: Prompt) -> float | None:
+    """Guidance where none is asked for: none where known cells lead (1.5 fills gaps no better, at twice the price), or
+    where there is no prompt; else the pipeline's own."""
+    is_led = wish.start == 1.0 and not bool(work.made_MF.all()) and prompt.negative_text is None
+    return 1.0 if prompt.kind is None or is_led else None
 
 
 def _made(
@@ -264,6 +272,8 @@ def _joined(wish: Edit, work: Work, heard: Sound, made_T: Any, spec: Any, fill: 
             heard.samples_CT, heard.rate_hz, whole_T, spec.sample_rate_hz, wish.remake,
             before_s=wish.before_s, extend_s=wish.extend_s, fill=fill,
         )  # fmt: skip
+    ceiling_db = max(_CEILING_DB, 20.0 * float(np.log10(np.abs(heard.samples_CT).max())))
+    whole_T = limit(whole_T[None], spec.sample_rate_hz, ceiling_db)[0]
     return crossed(
         heard.samples_CT, heard.rate_hz, whole_T, spec.sample_rate_hz, work.asked_MF.numpy(), spec, fill=fill
     )

@@ -49,7 +49,7 @@ class Edit:
 
     Args:
         remake: regions (from, to) in seconds of the given sound that are made anew.
-        mask: cells that are: bool (M, F), band 0 the lowest, or a picture (H, W) or (H, W, 3), white where they are,
+        mask: cells that are: bool (M, F), band 0 the lowest, or a picture (H, W), RGB or RGBA, white where they are,
             that covers the sound from its begin to its end and from the highest band down to the lowest.
         above_hz, below_hz: the bands above and below these are made anew.
         extend_s, before_s: seconds that are made after and before it.
@@ -285,8 +285,9 @@ def _mask(mask: Any, num_mels: int, num_columns: int) -> Tensor:
     values = torch.as_tensor(np.array(mask))
     if values.dtype == torch.bool and values.shape == (num_mels, num_columns):
         return values
-    if values.ndim == 3 and values.shape[2] in (3, 4):
-        values = values[..., :3].amax(2)
+    if values.ndim == 3 and values.shape[2] in (3, 4) and values.dtype == torch.uint8:
+        opaque = values[..., 3] / 255.0 if values.shape[2] == 4 else 1.0
+        values = values[..., :3].float().mean(2) / 255.0 * opaque
     return masks.drawn(values, num_mels, num_columns)
 
 

@@ -385,3 +385,29 @@ def test_the_commands_make_sounds_in_few_steps_and_refuse_what_has_no_meaning(
     ):
         assert main(words) == 2
         assert sentence in capsys.readouterr().err
+
+
+def test_an_edit_is_made_with_the_adapter_and_in_as_many_calls_as_few_steps_are(tmp_path: Path) -> None:
+    pipeline = make_pipeline()
+    pipeline.vocoder = GriffinLim(MEL, num_iterations=1)
+    folders = [make_adapter(tmp_path / name, pipeline, steps=steps) for name, steps in (("own", 0), ("few", 2))]
+    given = np.sin(np.arange(8192) * 0.2) * 0.3
+    calls: list[int] = []
+    pipeline.denoiser.register_forward_hook(lambda *_: calls.append(1))
+
+    def edited() -> Any:
+        calls.clear()
+        return pipeline.edit(given, 16000, embeds=np.eye(WIDTH)[0], remake=[(0.2, 0.3)]).mels
+
+    plain = edited()
+    assert len(calls) == 3
+    pipeline.load_adapter(folders[0])
+    assert np.abs(edited() - plain).max() > 0.01
+    pipeline.unload_adapter()
+    pipeline.load_few_steps(folders[1])
+    pipeline.set_few_steps(2)
+    few = edited()
+    assert len(calls) == 2
+    assert np.abs(few - plain).max() > 0.01
+    pipeline.set_few_steps(None)
+    assert np.array_equal(edited(), plain)

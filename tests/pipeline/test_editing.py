@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchHeunDiscreteScheduler
+from PIL import Image
 
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.vocoder import GriffinLim
@@ -136,12 +137,16 @@ def test_known_cells_of_a_mask_and_of_bands_are_the_given_ones(pipeline: ClipSon
 def test_a_drawn_mask_covers_the_given_sound_from_its_begin_to_its_end_the_top_is_high(
     pipeline: ClipSonicPipeline,
 ) -> None:
-    picture = np.zeros((100, 200, 3), np.uint8)
-    picture[:25, 100:] = 255
-    edited = pipeline.edit(sound(), RATE_HZ, **PROMPT, mask=picture)
+    grey = np.zeros((100, 200), np.uint8)
+    grey[:25, 100:] = 255
+    rgb = np.stack([grey] * 3, axis=2)
+    rgb[60:, :, 0] = 255  # red is not white
+    rgba = np.dstack([np.maximum(rgb, 250), grey])  # white, seen where it is painted
     expected = np.zeros((32, 32), bool)
     expected[24:, 16:] = True
-    assert np.array_equal(edited.made, expected)
+    for picture in (grey, rgb, rgba, Image.fromarray(grey)):
+        edited = pipeline.edit(sound(), RATE_HZ, **PROMPT, mask=picture, num_inference_steps=1)
+        assert np.array_equal(edited.made, expected)
 
 
 def test_the_less_the_strength_the_nearer_a_variation_stays(pipeline: ClipSonicPipeline) -> None:
@@ -319,6 +324,13 @@ def test_a_sound_that_gives_nothing_to_go_by_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=reason):
         pipeline.edit(make(), RATE_HZ, **PROMPT, strength=0.5)
+
+
+def test_a_negative_text_is_moved_away_from(pipeline: ClipSonicPipeline) -> None:
+    edit: dict[str, Any] = {"remake": [(0.1, 0.4)], "closer": "zero-shot"}
+    plain = pipeline.edit(sound(), RATE_HZ, **PROMPT, **edit, guidance_scale=1.5)
+    away = pipeline.edit(sound(), RATE_HZ, **PROMPT, **edit, negative_text="rain")
+    assert np.abs(away.mels - plain.mels).max() > 0.01
 
 
 def test_without_a_prompt_what_is_seen_beside_it_is_enough_and_a_note_says_so(pipeline: ClipSonicPipeline) -> None:
