@@ -11,8 +11,8 @@ from typing import Self
 
 import numpy as np
 
-WIDTH, HEIGHT = 800, 140
-_BAR = 2  # pixels
+WIDTH, HEIGHT = 1200, 160  # wider than the page: gradio tells a click's place in a picture that is not made larger
+_BAR = 3  # pixels
 _GROUND, _WAVE, _PART, _CHOSEN = (245, 246, 250), (120, 130, 160), (224, 222, 250), (85, 70, 200)
 
 
