@@ -113,8 +113,9 @@ class Vocos(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own tw
         wave_BT = inverse_stft(self.spectrum(nepers_BMF), self.spec, self.window, weight_1T)
         if wave_BT.shape[1] > self.spec.edge_padding:
             nepers_BFM = nepers_BMF.float().transpose(1, 2)
+            far_MK = self.relaxation * self.shares
             for left in reversed(range(self.rounds)):
-                led_BFK = self._led(nepers_BFM, wave_BT, self.relaxation * self.shares if left else self.shares)
+                led_BFK = self._led(nepers_BFM, wave_BT, far_MK if left else self.shares)
                 wave_BT = inverse_stft(led_BFK, self.spec, self.window, weight_1T)
         return wave_BT
 
@@ -172,7 +173,7 @@ class ConvNeXtBlock(nn.Module):
         assert bias_W is not None
         near_BFW = torch.addcmul(bias_W, around_BFW[:, : h_BFW.shape[1]], taps_WK[:, 0])
         for place in range(1, _KERNEL):
-            near_BFW = torch.addcmul(near_BFW, around_BFW[:, place : place + h_BFW.shape[1]], taps_WK[:, place])
+            near_BFW.addcmul_(around_BFW[:, place : place + h_BFW.shape[1]], taps_WK[:, place])
         return near_BFW
 
 
