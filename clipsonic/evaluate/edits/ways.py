@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from clipsonic.audio.mel import LogMel
-from clipsonic.diffusion.editing import Given, sample_given, sample_replacing
+from clipsonic.diffusion.editing import Given, levels_above, sample_given, sample_replacing
 from clipsonic.diffusion.objective import Objective, make_objective
 from clipsonic.diffusion.sampling import Guidance, StepFn, initial_noise, levels
 from clipsonic.evaluate.edits import fills
@@ -155,7 +155,8 @@ def _with_the_model(model: Model) -> list[Way]:
         def fill(x0_BMF: Tensor, made_BMF: Tensor, at: np.ndarray) -> Tensor:
             denoise, generators = model.bound(at, is_blind=is_blind), model.generators(at)
             noise_BMF = initial_noise(x0_BMF.shape[1:], generators)
-            return sampler(denoise, model.objective, model.levels, noise_BMF, generators, Given(x0_BMF, made_BMF))
+            times = levels_above(model.levels, model.objective)
+            return sampler(denoise, model.objective, times, noise_BMF, generators, Given(x0_BMF, made_BMF))
 
         return fill
 
