@@ -24,7 +24,7 @@ from clipsonic.audio.crossover import crossed
 from clipsonic.audio.loudness import limit
 from clipsonic.audio.mel import LogMel
 from clipsonic.audio.splice import placed
-from clipsonic.diffusion.editing import Given, levels_below, restyled, sample_given
+from clipsonic.diffusion.editing import Given, levels_above, levels_below, restyled, sample_given
 from clipsonic.diffusion.objective import make_objective
 from clipsonic.diffusion.sampling import Guidance, StepFn, initial_noise, levels
 from clipsonic.diffusion.schedulers import check_scheduler
@@ -117,6 +117,7 @@ def edit(
         fill: whether what the model's rate cannot hold is filled after the given sound's, or left empty.
         start_s: where in the video the given sound begins.
         frame_times_s: seconds from the begin of what comes out.
+        num_inference_steps: where known cells lead, those at little noise are left out of them (`LEAST_SHARE`).
         guidance_scale: by default 1 where known cells lead, else the pipeline's own.
         others: as in a call of the pipeline.
 
@@ -189,10 +190,15 @@ def _check(wish: Edit, prompt: Prompt, pull: float, scale: float | None) -> None
         raise UsageError(f"pull {pull:g} has no effect where no part is kept as it is: leave it out")
 
 
+def _is_led(wish: Edit, work: Work) -> bool:
+    """Whether what is made has known cells to go by, and nothing else of the given sound."""
+    return wish.start == 1.0 and not bool(work.made_MF.all())
+
+
 def _default_scale(wish: Edit, work: Work, prompt: Prompt) -> float | None:
     """Guidance where none is asked for: none where known cells lead (1.5 fills gaps no better, at twice the price), or
     where there is no prompt; else the pipeline's own."""
-    is_led = wish.start == 1.0 and not bool(work.made_MF.all()) and prompt.negative_text is None
+    is_led = _is_led(wish, work) and prompt.negative_text is None
     return 1.0 if prompt.kind is None or is_led else None
 
 
@@ -209,8 +215,9 @@ def _made(
         objective.to(device)
     mean_M, std_M = (values[:, None].to(device) for values in pipeline.mel_statistics)
     x0_BMF = ((work.log_mel_MF.to(device) - mean_M) / std_M).expand(len(generators), -1, -1)
-    given = Given(x0_BMF, work.made_MF.to(device), wish.start)
+    given = Given(x0_BMF, work.made_MF, wish.start)
     times = levels(pipeline.solver, steps).tolist()
+    times = levels_above(times, objective) if _is_led(wish, work) else times
     noise_BMF = initial_noise(x0_BMF.shape[1:], generators)
     name, seen, target, source = _bound(pipeline, prompt, work.timeline, guidance, generators, device)
     with pipeline.progress_bar(total=len(levels_below(times, given.start, objective)) - 1) as bar:
@@ -222,7 +229,7 @@ def _made(
             x_BMF = restyled(
                 target, source, objective, times, noise_BMF, generators, given, observer=lambda *_: bar.update()
             )
-    changed = (x_BMF != x0_BMF).any(2).any(1).tolist()
+    changed = (x_BMF != x0_BMF).any(2).any(1).cpu().tolist()
     return x_BMF * std_M + mean_M, changed, name, seen
 
 

@@ -38,7 +38,7 @@ QUIETEST_DB = -90.0
 _LOUD_SHARE = 0.99
 _LOUD_Z = (1.5, 2.8)
 """Where the cell louder than all but 1 % of a sound's lies, in the deviations of the model's bands: from the 5th to the
-95th of 100 held-out sounds of the bundled pipeline's corpus, 1.9 to 2.5 for half of them (a normal band: 2.3). Other
+95th of 400 held-out sounds of the bundled pipeline's corpus, 1.9 to 2.5 for half of them (a normal band: 2.3). Other
 quantiles say less: a bark in silence has a median of -1.3, rain one of 1.1."""
 _PIECE = 4096  # columns that are made of a wave at once
 

@@ -15,6 +15,7 @@ from diffusers import (
 from clipsonic.diffusion import editing
 from clipsonic.diffusion.editing import (
     Given,
+    levels_above,
     levels_below,
     restyled,
     sample_given,
@@ -233,6 +234,17 @@ def test_the_levels_below_a_share_begin_with_it_and_are_the_schedulers_own(name)
         assert found[0] == time_of_share(share, objective)
         assert found[1:] == [t for t in own if t < found[0]]
         assert found[-1] == 0.0
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_levels_above_a_share_are_the_schedulers_own_and_then_none(name):
+    objective, own = make_objective(name), times_of(name, 20)
+    found = levels_above(own, objective, 0.4)
+    assert found[:-1] == own[: len(found) - 1]
+    assert found[-1] == 0.0
+    shares = [sigma / (alpha + sigma) for alpha, sigma in (amplitudes(objective, t) for t in own[:-1])]
+    assert len(found) - 1 == sum(share >= 0.4 for share in shares)
+    assert 1 < len(found) < len(own)
 
 
 def test_a_share_above_the_noisiest_level_begins_there():

@@ -63,3 +63,34 @@ def test_a_call_waits_for_nothing_and_copies_only_what_goes_in_and_comes_out(nam
     assert report.syncs == []
     for file, count in Counter(noted.file for noted in report.copies).items():
         assert count <= ALLOWED[file][0], f"{file}: {ALLOWED[file][1]}"
+
+
+EDITS: dict[str, dict[str, Any]] = {
+    "region": {"embeds": EMBED, "remake": [(1.0, 2.0)]},
+    "bands without a prompt": {"above_hz": 2000.0},
+    "extended in windows": {"embeds": EMBED, "extend_s": 6.0},
+    "restyled": {"embeds": EMBED, "strength": 0.5},
+    "restyled from words": {"text": "a bell", "from_text": "rain", "strength": 0.9, "closer": "zero-shot"},
+}
+ALLOWED_OF_EDITS = {
+    **ALLOWED,
+    "models/conditioner.py": (12, "three tensors of each condition and of what guidance moves away from"),
+    "clip/embedder.py": (6, "words to CLIP and back, those of the prompt and those of the given sound"),
+    "diffusion/editing.py": (5, "the mask, whether all of it is made, and the noise of the first and of each level"),
+    "pipeline/editing.py": (5, "the given mel, the two statistics, the mels that are made and which are other"),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_waits_for_nothing_and_copies_what_goes_in_and_comes_out_and_the_noise_of_each_level(name: str) -> None:
+    sound = np.sin(0.1 * np.arange(65536)) * 0.3
+    with rehearsed() as report:
+        pipeline = ClipSonicPipeline.from_pretrained("tiny").to("cuda")
+        pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
+        pipeline.load_parts("text")
+        report.clear()
+        pipeline.edit(sound, 16000, **EDITS[name], num_inference_steps=3)
+    assert report.unexpected(ALLOWED_OF_EDITS) == []
+    assert report.syncs == []
+    for file, count in Counter(noted.file for noted in report.copies).items():
+        assert count <= ALLOWED_OF_EDITS[file][0], f"{file}: {ALLOWED_OF_EDITS[file][1]}"

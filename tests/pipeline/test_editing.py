@@ -187,7 +187,7 @@ def test_a_short_region_of_a_long_sound_costs_one_window_which_has_it_in_its_mid
     asked = windows_asked(pipeline, monkeypatch)
     given = sound(20.0)
     edited = pipeline.edit(given, RATE_HZ, **PROMPT, remake=[(10.0, 10.05)])
-    assert [len(condition) for condition in asked] == [1] * 3
+    assert [len(condition) for condition in asked] == [1, 1]  # of three levels the last has too little noise
     assert edited.start_s < 10.0 - 0.2
     assert edited.start_s + SEGMENT_S > 10.05 + 0.2
     alone = given[:, round(edited.start_s * RATE_HZ) :][:, : round(SEGMENT_S * RATE_HZ)]
