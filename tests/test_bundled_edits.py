@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CHECK = runpy.run_path(str(ROOT / "scripts" / "check_bundled.py"))
 NUM_VIDEOS = 26
 MOST_DB = {"frames-50": 7.9, "irregular-thin": 4.3}
-"""What is promised; over 320 other scenes 6.3 and 4.1 dB with all levels, and less with those of edits. A gap's error deviates by 4 dB from scene to scene, so that
-whether it keeps what is promised (8.5 dB in 1.02 s; 7.4) cannot be seen in so few."""
+"""What is promised; over 320 other scenes 6.3 and 4.1 dB with all levels, and less with those of edits. A gap's error
+deviates by 4 dB from scene to scene, so that whether it keeps its promise cannot be seen in so few."""
 
 
 @pytest.mark.slow
