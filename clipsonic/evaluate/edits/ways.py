@@ -69,7 +69,7 @@ class Model:
 
     Attributes:
         log_mels_NMF, x0_NMF: the true sounds as log-mels and in the model's space, on the CPU.
-        levels: from noise to 0.
+        levels, filling: from noise to 0, and those of them that an edit uses where given cells lead.
         guidance, changing: where given cells lead, and where whole sounds are changed; as in `ClipSonicPipeline.edit`.
     """
 
@@ -82,6 +82,7 @@ class Model:
         if isinstance(self.objective, torch.nn.Module):  # with a table
             self.objective.to(self.device)
         self.levels: list[float] = levels(pipeline.solver, steps).tolist()
+        self.filling: list[float] = levels_above(self.levels, self.objective)
         self._keys = [item.key for item in material.items]
         self._images = functional.normalize(torch.from_numpy(material.images), dim=-1)
         self._timeline = Timeline.of(None, self.segment)
@@ -155,8 +156,7 @@ def _with_the_model(model: Model) -> list[Way]:
         def fill(x0_BMF: Tensor, made_BMF: Tensor, at: np.ndarray) -> Tensor:
             denoise, generators = model.bound(at, is_blind=is_blind), model.generators(at)
             noise_BMF = initial_noise(x0_BMF.shape[1:], generators)
-            times = levels_above(model.levels, model.objective)
-            return sampler(denoise, model.objective, times, noise_BMF, generators, Given(x0_BMF, made_BMF))
+            return sampler(denoise, model.objective, model.filling, noise_BMF, generators, Given(x0_BMF, made_BMF))
 
         return fill
 
