@@ -6,11 +6,10 @@ rows of the batch with each other.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather
 from torch.nn.functional import normalize
 
 from clipsonic.train.engine.draws import Draws
@@ -37,13 +36,31 @@ class Weighing(NamedTuple):
     doubt: float
 
 
+class _Gather(torch.autograd.Function):
+    """The rows of all processes, one process after the other; each has a part in the losses of all, so gradients are
+    summed over them (torch's own sends gradients that are not contiguous wrongly)."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total.chunk(torch.distributed.get_world_size())[torch.distributed.get_rank()]
+
+
 def of_all(rows: Tensor, draws: Draws) -> Tensor:
     """The rows of all processes, one process after the other, with their gradients.
 
     Process q gets sum_r dL_r/de_q for its embeddings e_q, where L_r is the mean over the B rows of process r; the mean
     over q that DDP makes of what follows is then (1/n) sum_r dL_r/dw, the gradient of the mean over all n B rows.
     """
-    return torch.cat(all_gather(rows)) if draws.world_size > 1 else rows  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(rows) if draws.world_size > 1 else rows
+    return gathered
 
 
 def sounds_and_frames(sounds_NE: Tensor, frames_NKE: Tensor, own_B: Tensor, how: Weighing) -> tuple[Tensor, Tensor]:
