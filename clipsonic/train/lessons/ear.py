@@ -4,7 +4,7 @@
 
 No caption and no label is read. Guarantee: several processes contrast all rows of a batch with each other, so they
 learn what one would; frames that are nearly equal are never called wrong; figures are those of held-out videos. Price:
-about 8 ms of a core per sound of four seconds and step at the size of the preset.
+about 9 ms of a core per sound of four seconds and step at the size of the preset.
 """
 
 from __future__ import annotations

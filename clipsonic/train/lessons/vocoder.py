@@ -3,7 +3,7 @@
     loss = multi-resolution STFT loss + mel_weight * mel loss [+ passing as true + distance inside the judges]
 
 Guarantee: only `vocoder/` weights and its mel space are left, in float16, with figures of the weights as they were
-saved. Price: about half a second of one core per step of 16 one-second crops, and what an adversary takes beside it.
+saved. Price: about 0.4 s of one core per step of 16 one-second crops, and what an adversary takes beside it.
 """
 
 from __future__ import annotations
