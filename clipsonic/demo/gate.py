@@ -30,7 +30,10 @@ OPEN_PATHS = {
         "/robots.txt", "/pwa_icon", "/gradio_api/queue/data", "/gradio_api/upload_progress", "/gradio_api/file=",
         "/gradio_api/heartbeat/", "/gradio_api/startup-events", "/gradio_api/app_id", "/gradio_api/info",
     ),
-    "POST": ("/v1/sounds", "/v1/edits", UPLOAD, "/gradio_api/queue/join", "/gradio_api/reset", "/gradio_api/cancel"),
+    "POST": (
+        "/v1/sounds", "/v1/edits", UPLOAD, "/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/reset",
+        "/gradio_api/cancel",
+    ),
 }  # fmt: skip
 """How open paths begin; the page itself is `/`."""
 

@@ -30,6 +30,7 @@ from clipsonic.demo.limits import MAX_SEED, NUM_HISTORY
 from clipsonic.demo.looker import Upload
 from clipsonic.demo.parts import (
     ALL,
+    AT_ONCE,
     PART,
     STRENGTH,
     Choices,
@@ -108,12 +109,13 @@ def _edits(studio: Studio, prompts: Prompts, choices: Choices, players: Players,
     edit, heard = prompts.edit, gr.State(None)
     edit.sound.change(
         partial(_listened, studio), edit.sound, [heard, edit.from_s, edit.to_s, edit.waveform, players.status],
-        preprocess=False, api_visibility="private",
+        preprocess=False, **AT_ONCE,
     )  # fmt: skip
-    edit.waveform.select(_chosen, [heard, edit.from_s, edit.to_s], [edit.from_s, edit.to_s], api_visibility="private")
+    part = [edit.from_s, edit.to_s]
+    edit.waveform.select(_chosen, [heard, *part], [*part, edit.waveform], show_progress="hidden", **AT_ONCE)
     gr.on(
-        [edit.from_s.change, edit.to_s.change],
-        _marked, [heard, edit.from_s, edit.to_s], edit.waveform, api_visibility="private", show_progress="hidden",
+        [edit.from_s.input, edit.to_s.input],
+        _marked, [heard, *part], edit.waveform, show_progress="hidden", **AT_ONCE,
     )  # fmt: skip
     changes = [(edit.button, edit.sound, edit.inputs)]
     varied = [gr.State(value) for value in (ALL, None, None, STRENGTH, None, None)]
@@ -131,7 +133,7 @@ def _edits(studio: Studio, prompts: Prompts, choices: Choices, players: Players,
     for button, audio in zip(players.change, players.audios[1:], strict=True):
         button.click(
             partial(_taken_over, studio), audio, [edit.sound, prompts.tabs, edit.how],
-            preprocess=False, api_visibility="private",
+            preprocess=False, **AT_ONCE,
         )  # fmt: skip
 
 
@@ -159,11 +161,12 @@ def _listened(studio: Studio, sound: Any) -> list[Any]:
 
 
 def _chosen(heard: Waveform | None, from_s: Any, to_s: Any, place: gr.SelectData) -> list[Any]:
-    """A click: the begin of a part, or (where a begin alone is chosen) its end."""
+    """A click: the begin of a part, or (where a begin alone is chosen) its end; marked."""
     if heard is None:
-        return [gr.skip(), gr.skip()]
+        return [gr.skip()] * 3
     at_s, from_s, to_s = heard.time_s(place.index[0]), from_s or 0.0, to_s or 0.0
-    return sorted((from_s, at_s)) if from_s == to_s else [at_s, at_s]
+    from_s, to_s = sorted((from_s, at_s)) if from_s == to_s else (at_s, at_s)
+    return [from_s, to_s, _picture(heard, from_s, to_s)]
 
 
 def _marked(heard: Waveform | None, from_s: Any, to_s: Any) -> Any:

@@ -30,6 +30,9 @@ PART, ALL, ON = "Make a part anew", "Vary all of it", "Go on after its end"
 """How a sound can be changed."""
 STRENGTH = 0.4
 """How strongly a sound is varied, if nothing is said."""
+AT_ONCE: dict[str, Any] = {"queue": False, "api_visibility": "private"}
+"""For events that compute next to nothing: outside of gradio's queue. Its page closes its stream when nothing waits any
+more, and never answers a press that joined while it closed (gradio 6.31)."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def _edit_tab(studio: Studio) -> EditTab:
         lambda how: [gr.update(visible=how == wanted) for wanted in (PART, PART, ALL, ON)],
         how,
         [from_s, to_s, strength, extend_s],
-        api_visibility="private",
+        **AT_ONCE,
     )
     return EditTab(sound, waveform, how, from_s, to_s, strength, extend_s, text, button)
 

@@ -18,6 +18,7 @@ from playwright.sync_api import Page, TimeoutError, sync_playwright
 
 LIFE_S = 150.0
 WAIT_MS = 20_000
+HAND_MS = 300  # from seeing an answer to the next press, for a quick visitor
 TRIES = 3
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -41,6 +42,7 @@ def press(page: Page, kind: str, among: str) -> str:
     before = page.evaluate(STATUS, among)
     changed = f"([among, before]) => ![before, null].includes(({STATUS})(among))"
     shown = page.inner_text("#status")
+    page.wait_for_timeout(HAND_MS)
     for _ in range(TRIES):
         page.click(f"#make-{kind}")
         try:
@@ -127,6 +129,7 @@ def visit_edit(page: Page, url: str, media: Path, out: Path) -> dict[str, Any]:
     box = picture.bounding_box()
     assert box is not None
     for share, part in ((0.25, ["0.75", "0.75"]), (0.5, ["0.75", "1.5"])):
+        page.wait_for_timeout(HAND_MS)
         picture.click(position={"x": share * box["width"], "y": 0.5 * box["height"]})
         page.wait_for_function(f"part => JSON.stringify(({PART})()) === JSON.stringify(part)", arg=part)
     seen["chosen"] = chosen_part(page)
@@ -139,6 +142,7 @@ def visit_edit(page: Page, url: str, media: Path, out: Path) -> dict[str, Any]:
     page.screenshot(path=str(out / "demo-edit-1280.png"), full_page=True)
     seen["width"] = page.evaluate("() => document.documentElement.scrollWidth")
     said = page.evaluate(STATUS, "[role=status]")
+    page.wait_for_timeout(HAND_MS)
     page.click("#more-1")
     page.wait_for_function(f"said => ![said, null].includes(({STATUS})('[role=status]'))", arg=said)
     seen["more"] = page.inner_text("#status [role=status]")

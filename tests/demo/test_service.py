@@ -284,7 +284,7 @@ def test_the_schema_names_every_field_limit_and_refusal(client: Any, demo: Any) 
         ("GET", "/docs"),
         ("GET", "/monitoring"),
         ("POST", "/gradio_api/process_recording"),
-        ("POST", "/gradio_api/run/predict"),
+        ("POST", "/gradio_api/run/make"),
         ("POST", "/gradio_api/vibe-edit"),
         ("PUT", "/v1/sounds"),
     ],
@@ -313,6 +313,7 @@ def test_another_host_s_name_is_not_answered(demo: Any) -> None:
         ("POST", "/v1/sounds"),
         ("POST", "/gradio_api/upload"),
         ("POST", "/gradio_api/queue/join"),
+        ("POST", "/gradio_api/run/predict"),
         ("GET", "/gradio_api/queue/data?session_hash=abc"),
         ("OPTIONS", "/gradio_api/queue/join"),
     ],
@@ -340,13 +341,25 @@ def test_a_websocket_is_refused(demo: Any) -> None:
     assert reply.status_code in (403, 404)
 
 
-def test_an_address_in_place_of_a_file_is_not_fetched(client: Any) -> None:
+def pressed(client: Any, button: str, path: str) -> dict[str, Any]:
+    """What the page sends when this button is pressed with a file chosen."""
     config = client.get("/config").json()
     labels = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
-    press = next(d for d in config["dependencies"] if [labels[part] for part, _ in d["targets"]] == ["make-image"])
-    file = {"path": "http://sounds.invalid/bell.png", "meta": {"_type": "gradio.FileData"}}
+    press = next(d for d in config["dependencies"] if [labels[part] for part, _ in d["targets"]] == [button])
+    file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     data = [file, None, 0, *[None] * (len(press["inputs"]) - 3)]
-    asked = {"data": data, "fn_index": press["id"], "session_hash": "abc", "trigger_id": press["targets"][0][0]}
+    return {"data": data, "fn_index": press["id"], "session_hash": "abc", "trigger_id": press["targets"][0][0]}
+
+
+@pytest.mark.parametrize("button", ["make-image", "make-video", "make-edit", "more-1"])
+def test_what_computes_is_not_had_without_waiting_in_the_queue(client: Any, button: str) -> None:
+    reply = client.post("/gradio_api/run/predict", json=pressed(client, button, "bell.png"))
+    assert reply.status_code == 404
+    assert "queue" in reply.text
+
+
+def test_an_address_in_place_of_a_file_is_not_fetched(client: Any) -> None:
+    asked = pressed(client, "make-image", "http://sounds.invalid/bell.png")
     assert client.post("/gradio_api/queue/join", json=asked).status_code == 200
     with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": "abc"}) as events:
         said = next(line for line in events.iter_lines() if "process_completed" in line)
