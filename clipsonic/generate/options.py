@@ -66,7 +66,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         "--best-of",
         type=int,
         metavar="N",
-        help="make N and keep those that the judge names most surely as what was asked for (bundled CLIP only)",
+        help="make N and keep those in which the pipeline's ear hears best what was asked for",
     )
     _add_level(parser)
     _add_mix(add_looking(parser).add_argument)
