@@ -39,12 +39,12 @@ SENTENCE = re.compile(r"Checked on .*? digest `\w+`\)\.", flags=re.DOTALL)
 
 
 def bundled_files(priors: Path) -> dict[str, str]:
-    """The sha256 of every bundled file that a figure may depend on, by its path."""
+    """The sha256 of every bundled file that a figure may depend on, by its path; no figure is of what an ear hears."""
     paths = (path for name in ("judge", "tiny") for path in sorted((priors / name).rglob("*")) if path.is_file())
     return {
         str(path.relative_to(priors)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
-        if path.name not in ("card.md", "words.json")
+        if path.name not in ("card.md", "words.json") and path.parent.name != "ear"
     }
 
 

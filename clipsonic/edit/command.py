@@ -102,6 +102,10 @@ def read_prompt(args: argparse.Namespace) -> dict[str, Any]:
         return {"video": video, "start_s": args.start_s, "video_tokens": args.video_tokens}
     if args.text is not None:
         return {"text": args.text}
+    if args.audio is not None:
+        from clipsonic.generate.track import read_sound
+
+        return {"audio": read_sound(args.audio), "start_s": args.start_s}
     if args.image is not None:
         return {"image": read_picture(args.image)}
     if args.embeds is not None:
@@ -238,7 +242,7 @@ def mel_of(audio_CT: np.ndarray, rate_hz: int, pipeline: ClipSonicPipeline) -> n
 
 def prompt_name(args: argparse.Namespace) -> str:
     """The text, or the name of the file that was the prompt; empty without one."""
-    return args.text or Path(str(args.image or looked_at(args) or args.embeds or "")).name
+    return args.text or Path(str(args.image or looked_at(args) or args.audio or args.embeds or "")).name
 
 
 def what_of(args: argparse.Namespace) -> str:

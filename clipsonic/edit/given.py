@@ -13,10 +13,8 @@ import numpy as np
 from PIL import Image
 
 from clipsonic.audio.exact import ExactSound, read_exact
-from clipsonic.edit.options import has_frames
-from clipsonic.errors import UsageError
 from clipsonic.generate.prompt import read_picture
-from clipsonic.refusals import RefusedError
+from clipsonic.generate.rows import has_frames
 
 
 def read_given(path: str | Path) -> ExactSound:
@@ -28,18 +26,10 @@ def read_given(path: str | Path) -> ExactSound:
     """
     if not has_frames(path):
         return read_exact(path)
-    from clipsonic.generate.track import own_format, own_sound
+    from clipsonic.generate.track import own_track
 
-    if not Path(path).is_file():
-        raise UsageError(f"video {path} does not exist: give the path of a sound or a video")
-    try:
-        rate_hz, channels = own_format(path, "to edit: make one with clipsonic generate")
-        pieces = list(own_sound(path, rate_hz, channels))
-    except RefusedError as error:
-        raise UsageError(f"video {path} cannot be read ({error.detail}): give another file") from None
-    if not pieces:
-        raise UsageError(f"no sound of {path} can be decoded: give another file")
-    return ExactSound(np.concatenate(pieces, axis=1).astype(np.float64), rate_hz, "FLOAT")
+    wave_CT, rate_hz = own_track(path, "to edit: make one with clipsonic generate")
+    return ExactSound(wave_CT.astype(np.float64), rate_hz, "FLOAT")
 
 
 def read_mask(path: str | Path) -> np.ndarray:

@@ -27,6 +27,7 @@ from clipsonic.generate.options import (
     check_texts,
     is_video_file,
 )
+from clipsonic.generate.rows import has_frames
 from clipsonic.options import add_device, check_few_steps, command_parser
 
 if TYPE_CHECKING:
@@ -146,8 +147,10 @@ def check_options(args: argparse.Namespace) -> str:
     check_closer(args, ALL_TEXTS)
     check_number(args)
     check_few_steps(args)
-    if args.start_s != 0.0 and args.video is None:
-        raise UsageError(f"--start-s {args.start_s:g} is a time in the prompt's video: give it with --video")
+    if args.start_s != 0.0 and args.video is None and args.audio is None:
+        raise UsageError(
+            f"--start-s {args.start_s:g} is a time in the prompt's video or sound: give it with --video or --audio"
+        )
     check_beginning(args)
     wish_of(args)
     if any(getattr(args, name) is not None for name in ALL_TEXTS):
@@ -197,10 +200,3 @@ def wish_of(args: argparse.Namespace, mask: Any = None) -> Edit:
 
     mask = args.mask if mask is None else mask
     return Edit(args.remake or (), mask, args.above_hz, args.below_hz, args.extend_s, args.before_s, args.strength)
-
-
-def has_frames(path: str | Path) -> bool:
-    """Whether a file of this name is taken for a video."""
-    from clipsonic.generate.rows import SOURCE_SUFFIXES
-
-    return Path(path).suffix.lower() in SOURCE_SUFFIXES

@@ -25,7 +25,7 @@ def regions(value: Any) -> list[tuple[float, float]]:
         raise ValueError(str(error)) from None
 
 
-_SHARED = ("text", "image", "video", "embeds", "out", "negative_text", "closer", "seed", "steps", "num_sounds")
+_SHARED = ("text", "image", "video", "audio", "embeds", "out", "negative_text", "closer", "seed", "steps", "num_sounds")
 _NUMBERS = ("above_hz", "below_hz", "extend_s", "before_s", "strength", "pull")
 TABLE = Table(
     columns={
@@ -36,7 +36,7 @@ TABLE = Table(
         "remake": regions,
         "fill": yes_or_no,
     },
-    files=("sound", "image", "video", "embeds", "mask"),
+    files=("sound", "image", "video", "audio", "embeds", "mask"),
     kind=("sound", "sounds or videos"),
     suffixes=(*sorted(READABLE), *SOURCE_SUFFIXES),
     out_suffixes=(".wav", *SOUND_SUFFIXES, *VIDEO_SUFFIXES),

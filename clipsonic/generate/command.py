@@ -61,6 +61,8 @@ def load_pipeline(args: argparse.Namespace) -> ClipSonicPipeline:
     pipeline.set_progress_bar_config(desc="denoise", file=sys.stderr, mininterval=0.5)  # type: ignore[no-untyped-call]
     if args.prior is not None:
         pipeline.set_prior(args.prior)
+    if args.ear is not None:
+        pipeline.set_ear(args.ear)
     if args.vocoder is not None:
         pipeline.set_vocoder(args.vocoder)
     pipeline.set_few_steps(args.few_steps)
@@ -71,7 +73,7 @@ def message_of(facts: dict[str, Any], args: argparse.Namespace) -> str:
     """What was made, for a person."""
     files = facts["files"]
     many = f"{len(files)} sounds" if len(files) > 1 else "1 sound"
-    closed = f", text to picture by {facts['closer']}" if facts["closer"] else ""
+    closed = f", {'sound' if args.audio else 'text'} to picture by {facts['closer']}" if facts["closer"] else ""
     lines = [
         f"made {many} of {facts['seconds']:.2f} s in {facts['making_s']:.1f} s "
         f"(loading took {facts['loading_s']:.1f} s{closed}): {', '.join(files)}"
@@ -142,6 +144,10 @@ def read_prompt(kind: str, args: argparse.Namespace) -> Asked:
         return Asked(kind, args.video, left_s, damage_of(args.video), copying)
     from clipsonic.generate.prompt import read_embeds, read_picture
 
+    if kind == "audio":
+        from clipsonic.generate.track import read_sound
+
+        return Asked(kind, read_sound(args.audio))
     if kind == "image":
         return Asked(kind, read_picture(args.image))
     embeds = read_embeds(args.embeds)
@@ -272,7 +278,7 @@ def draw(args: argparse.Namespace, pipeline: ClipSonicPipeline, sounds: Sounds) 
 
 def prompt_name(args: argparse.Namespace) -> str:
     """The text, or the name of the file that was the prompt."""
-    return args.text or Path(str(args.image or args.video or args.embeds)).name
+    return args.text or Path(str(args.image or args.video or args.audio or args.embeds)).name
 
 
 def notes_of(reports: list[LevelReport], asked: Asked) -> list[str]:

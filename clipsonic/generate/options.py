@@ -19,7 +19,7 @@ from clipsonic.text import check_text
 if TYPE_CHECKING:
     from clipsonic.audio.loudness import LevelOptions
 
-PROMPTS = ("text", "image", "video", "embeds")
+PROMPTS = ("text", "image", "video", "audio", "embeds")
 TEXTS = ("text", "negative_text")
 SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm")
@@ -29,6 +29,7 @@ EXAMPLE = """\
 example:
   clipsonic generate --text "a small glass bell ringing" --out bell.wav
   clipsonic generate --text "a dog barking" --best-of 8 --loudness -23 --stereo --out dog.mp3
+  clipsonic generate --audio like_this.wav --num-sounds 4 --out like_it.wav
   clipsonic generate --model PIPELINE --image dog.jpg --num-sounds 3 --out dog.flac
   clipsonic generate --model PIPELINE --video street.mp4 --start-s 4 --mix duck --out street_with_sound.mp4
   clipsonic generate --model PIPELINE --batch prompts.csv --out SOUNDS
@@ -37,7 +38,9 @@ example:
 
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
-    parser = command_parser(prog, "Make a sound from a text, a picture, a video or ready CLIP embeddings.", EXAMPLE)
+    parser = command_parser(
+        prog, "Make a sound from a text, a picture, a video, a sound or ready CLIP embeddings.", EXAMPLE
+    )
     add = parser.add_argument
     add_model(parser)
     add_prompt(parser, "prompt (exactly one)").add_argument(
@@ -89,6 +92,7 @@ def add_prompt(parser: argparse.ArgumentParser, title: str) -> argparse._Argumen
     group.add_argument("--text", metavar="T", help="what to hear, in words")
     group.add_argument("--image", metavar="FILE", help="a picture of what sounds")
     group.add_argument("--video", metavar="FILE", help="a video, whose frames are looked at")
+    group.add_argument("--audio", metavar="FILE", help="a sound, or a video's own track, whose like is made")
     group.add_argument(
         "--embeds", metavar="FILE.npy", help="ready CLIP embeddings: (E,), or (S, E) for the frames of a segment"
     )
@@ -102,8 +106,10 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         "--closer",
         default="auto",
         metavar="|".join(CHOICES),
-        help="from a text's embedding to a picture's (default: the prior if there is one, else neighbours)",
+        help="from a text's embedding to a picture's (default: the prior if there is one, else neighbours), or from a "
+        "sound's (neighbours or zero-shot)",
     )
+    add("--ear", metavar="FOLDER", help="what hears the prompt's sound, instead of the pipeline's own")
     add("--prior", metavar="FOLDER", help="a text prior instead of the pipeline's own")
     add("--vocoder", metavar="NAME", help="griffin-lim, or a vocoder folder (default: the pipeline's own)")
     add("--negative-text", metavar="T", help="what to move away from")
@@ -152,7 +158,7 @@ def add_looking(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Which of a video's frames are looked at, in a group of its own."""
     group = parser.add_argument_group("video")
     group.add_argument(
-        "--start-s", type=float, default=0.0, metavar="T", help="where in the video the sound begins (default: 0)"
+        "--start-s", type=float, default=0.0, metavar="T", help="where in the video or in --audio to begin (default: 0)"
     )
     group.add_argument(
         "--video-tokens", default="timed", metavar="timed|pooled", help="frames at their times, or their mean"
@@ -201,15 +207,15 @@ def check_options(args: argparse.Namespace) -> str:
     given = [kind for kind in PROMPTS if getattr(args, kind) is not None]
     if len(given) != 1:
         found = " and ".join(f"--{kind}" for kind in given) or "no prompt"
-        raise UsageError(f"{found} given: give exactly one of --text, --image, --video and --embeds")
+        raise UsageError(f"{found} given: give exactly one of {', '.join(f'--{kind}' for kind in PROMPTS)}")
     check_texts(args)
     check_out(args, given[0])
     check_spectrogram(args)
     check_closer(args)
     check_counts(args)
     check_few_steps(args)
-    if args.start_s != 0.0 and given[0] != "video":
-        raise UsageError(f"--start-s {args.start_s:g} is a time in a video: give it with --video")
+    if args.start_s != 0.0 and given[0] not in ("video", "audio"):
+        raise UsageError(f"--start-s {args.start_s:g} is a time in a video or a sound: give it with --video or --audio")
     check_mix(args)
     level_of(args)
     return given[0]
@@ -244,8 +250,10 @@ def check_closer(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None
     if args.closer not in CHOICES:
         raise UsageError(unknown(args.closer, "--closer"))
     has_text = any(getattr(args, name) is not None for name in names)
-    if not has_text and (args.prior is not None or args.closer != "auto"):
+    if not has_text and (args.prior is not None or (args.closer != "auto" and args.audio is None)):
         raise UsageError("--closer and --prior are for texts, and there is none: leave them out or give --text")
+    if args.ear is not None and args.audio is None:
+        raise UsageError(f"--ear {args.ear} hears the sound of --audio, and there is none: leave it out")
     if args.prior is not None and args.closer in ("zero-shot", "neighbours"):
         raise UsageError(f"--prior has no effect with --closer {args.closer}: leave one of them out")
 

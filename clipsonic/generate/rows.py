@@ -26,6 +26,11 @@ _NOT_OF_THE_SOUND = ("out", "batch", "json", "debug", "list_kinds", "device", "s
 SOURCE_SUFFIXES = (*VIDEO_SUFFIXES, ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv", ".wmv", ".3gp")
 
 
+def has_frames(path: str | Path) -> bool:
+    """Whether a file of this name is taken for a video."""
+    return Path(path).suffix.lower() in SOURCE_SUFFIXES
+
+
 def yes_or_no(word: Any) -> bool:
     """Raises ValueError for another word."""
     said = str(word).strip().lower()
@@ -80,7 +85,9 @@ class Table:
     out_suffixes: tuple[str, ...]
 
 
-PROMPT_TABLE = Table(COLUMNS, ("image", "video", "embeds"), ("video", "videos"), SOURCE_SUFFIXES, VIDEO_SUFFIXES)
+PROMPT_TABLE = Table(
+    COLUMNS, ("image", "video", "audio", "embeds"), ("video", "videos"), SOURCE_SUFFIXES, VIDEO_SUFFIXES
+)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,13 @@ import numpy as np
 from scipy.signal import oaconvolve
 
 from clipsonic.audio.loudness import limited
-from clipsonic.audio.wave import resample
+from clipsonic.audio.wave import read_audio, resample
 from clipsonic.errors import UsageError
+from clipsonic.generate.rows import has_frames
 from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_not_its_fault, sound_stream
 from clipsonic.ingest.probe import clock_of
 from clipsonic.ingest.sound import placed
+from clipsonic.refusals import RefusedError
 
 DUCK_DB = 12.0
 OTHER_RATE_HZ = 48000
@@ -168,6 +170,33 @@ def own_sound(video: str | Path, rate_hz: int, channels: int) -> Iterator[np.nda
                     done = first
                 done += samples.shape[1]
                 yield samples
+
+
+def own_track(video: str | Path, cure: str) -> tuple[np.ndarray, int]:
+    """All of a video's own sound (C, T) float32, and its rate in Hz.
+
+    Raises:
+        UsageError: no such file, no sound in it, or none that can be read; `cure` as in `own_format`.
+    """
+    if not Path(video).is_file():
+        raise UsageError(f"video {video} does not exist: give the path of a sound or a video")
+    try:
+        rate_hz, channels = own_format(video, cure)
+        pieces = list(own_sound(video, rate_hz, channels))
+    except RefusedError as error:
+        raise UsageError(f"video {video} cannot be read ({error.detail}): give another file") from None
+    if not pieces:
+        raise UsageError(f"no sound of {video} can be decoded: give another file")
+    return np.concatenate(pieces, axis=1), rate_hz
+
+
+def read_sound(path: str | Path) -> tuple[np.ndarray, int]:
+    """A sound file, or a video's own sound, as it is a prompt: (T,) or (C, T) float32, and its rate in Hz.
+
+    Raises:
+        UsageError, ClipsonicError: it cannot be read.
+    """
+    return own_track(path, "to go by: give another file") if has_frames(path) else read_audio(path)
 
 
 def _frames_in_place(packets: Iterator[Any], jitter_s: float) -> Iterator[Any]:

@@ -50,7 +50,7 @@ class EditOutput(BaseOutput):
         seconds: length of each sound.
         kept: share of the cells of what comes out that are the given sound's.
         gain_db: what was added to the given sound's level for the model, and taken away again.
-        closer: how the gap between text and picture was closed, None where there was no text.
+        closer: how the gap between text or sound and picture was closed, None where there was none.
         embeds: what the sounds were made for, in the CLIP's picture space: N of (S, E); None without a prompt.
         notes: sentences about what a listener should know.
     """
@@ -96,7 +96,7 @@ class Prompt:
 @torch.no_grad()
 def edit(
     pipeline: Any, sound: Any, rate_hz: int, *, text: Any = None, image: Any = None, video: Any = None,
-    frames: Any = None, embeds: Any = None, remake: Sequence[Region] = (), mask: Any = None,
+    frames: Any = None, audio: Any = None, embeds: Any = None, remake: Sequence[Region] = (), mask: Any = None,
     above_hz: float | None = None, below_hz: float | None = None, extend_s: float = 0.0, before_s: float = 0.0,
     strength: float | None = None, from_text: str | None = None, pull: float = 0.0, fill: bool = True,
     negative_text: str | None = None, closer: str = "auto", num_inference_steps: int | None = None,
@@ -115,7 +115,7 @@ def edit(
             more of it (FlowEdit).
         pull: how far made cells are led towards what continues the known ones, see `sample_given`.
         fill: whether what the model's rate cannot hold is filled after the given sound's, or left empty.
-        start_s: where in the video the given sound begins.
+        start_s: where in the video, or the sound that is the prompt, the given sound begins.
         frame_times_s: seconds from the begin of what comes out.
         num_inference_steps: where known cells lead, those at little noise are left out of them (`LEAST_SHARE`).
         guidance_scale: by default 1 where known cells lead, else the pipeline's own.
@@ -126,7 +126,9 @@ def edit(
         SpecError, FingerprintError: a scheduler that does not fit the model; a CLIP or a prior of another space.
     """
     wish = Edit(remake, mask, above_hz, below_hz, extend_s, before_s, strength)
-    kind, value = _one_prompt({"text": text, "image": image, "video": video, "frames": frames, "embeds": embeds})
+    kind, value = _one_prompt(
+        {"text": text, "image": image, "video": video, "frames": frames, "audio": audio, "embeds": embeds}
+    )
     prompt = Prompt(kind, value, from_text, negative_text, closer, start_s - before_s, frame_times_s, video_tokens)
     _check(wish, prompt, pull, guidance_scale)
     log_mel = LogMel(pipeline.segment.mel)
@@ -179,10 +181,10 @@ def _check(wish: Edit, prompt: Prompt, pull: float, scale: float | None) -> None
         raise UsageError(f"from_text changes a sound as a prompt differs from these words: give {missing} too")
     if prompt.kind is None and scale not in (None, 1.0):
         raise UsageError(f"guidance_scale {scale:g} has no effect without a prompt: leave it out, or give one")
-    if prompt.kind == "video" and prompt.start_s < 0.0:
+    if prompt.kind in ("video", "audio") and prompt.start_s < 0.0:
         raise UsageError(
-            f"before_s {wish.before_s:g} begins {-prompt.start_s:g} s before the video does: leave it out, or give "
-            "another prompt"
+            f"before_s {wish.before_s:g} begins {-prompt.start_s:g} s before the {prompt.kind} does: leave it out, or "
+            "give another prompt"
         )
     if not 0.0 <= pull < float("inf"):
         raise UsageError(f"pull {pull:g} must be 0 or more: 3 to 10 are usual")
@@ -239,7 +241,7 @@ def _bound(
 ) -> tuple[str | None, list[asked.Seen], StepFn, StepFn | None]:  # fmt: skip
     """The closer's name, what each sound is made for, and the network with that bound, and with `from_text`."""
     parts, count, num_windows = pipeline._parts, len(generators), len(timeline.starts)
-    name = parts.closer_name(prompt.closer) if prompt.is_text else "none"
+    name, closer = asked.closers_of(prompt.kind, prompt.closer, prompt.is_text, parts)
 
     @cache  # the same words are the same picture
     def spoken(text: str) -> list[asked.Seen]:
@@ -259,11 +261,14 @@ def _bound(
     if prompt.kind == "text":
         seen = spoken(prompt.value)
     else:
-        seen = asked.embed(prompt.kind, [prompt.value], parts, timeline, prompt.start_s, prompt.frame_times_s) * count
+        seen = (
+            asked.embed(prompt.kind, [prompt.value], parts, timeline, prompt.start_s, prompt.frame_times_s, closer)
+            * count
+        )
     away = None if prompt.negative_text is None else asked.condition_of(spoken(prompt.negative_text), num_windows)
     target = bound(seen, away)
     source = None if prompt.from_text is None else bound(spoken(prompt.from_text), away)
-    return (None if name == "none" else name), seen, target, source
+    return (None if closer == "none" else closer), seen, target, source
 
 
 def _joined(wish: Edit, work: Work, heard: Sound, made_T: Any, spec: Any, fill: bool) -> Samples:

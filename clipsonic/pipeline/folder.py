@@ -22,6 +22,7 @@ from typing import Any
 from torch import Tensor
 
 from clipsonic.clip.embedder import CONFIG_FILE as CLIP_CONFIG
+from clipsonic.ear.tower import CONFIG_FILE as EAR_CONFIG
 from clipsonic.errors import CheckpointError, FingerprintError, SpecError, UsageError, first_line
 from clipsonic.files import flush, is_plain_name
 from clipsonic.prior.adapter import CONFIG_FILE as PRIOR_CONFIG
@@ -54,7 +55,10 @@ HUB_OPTIONS = ("revision", "token", "cache_dir", "local_files_only", "force_down
 NEVER_ASKED = ("trust_remote_code", "custom_pipeline")
 """Arguments of diffusers by which code that lies beside a model would run."""
 _NEVER = ["*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"]
-_PART_CONFIGS = {"clip": CLIP_CONFIG, "prior": PRIOR_CONFIG}
+_PART_CONFIGS = {
+    "clip": (CLIP_CONFIG, "fingerprint"), "prior": (PRIOR_CONFIG, "fingerprint"), "ear": (EAR_CONFIG, "space"),
+}  # fmt: skip
+"""The file that names a part's CLIP space, and where in it."""
 _VOCODER_CONFIG = "config.json"
 
 
@@ -254,18 +258,17 @@ def check_fingerprint(what: str, found: str, spec: SegmentSpec) -> None:
 
 
 def part_of_space(name: str, spec: SegmentSpec, clip_name: str) -> Path | None:
-    """The CLIP or prior folder outside the pipeline's own that is of its space, judged by the name it carries."""
+    """The CLIP, prior or ear folder outside the pipeline's own that is of its space, judged by the name it carries."""
     candidates = [bundled_root() / "priors" / "tiny" / name]
     if name == "clip":
         candidates.insert(0, Path(clip_name))
-    return next(
-        (folder for folder in candidates if _fingerprint(folder / _PART_CONFIGS[name]) == spec.fingerprint), None
-    )
+    file, key = _PART_CONFIGS[name]
+    return next((folder for folder in candidates if _space(folder / file, key) == spec.fingerprint), None)
 
 
-def _fingerprint(path: Path) -> str | None:
+def _space(path: Path, key: str) -> str | None:
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+        return str(json.loads(path.read_text(encoding="utf-8"))[key])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

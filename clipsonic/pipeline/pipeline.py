@@ -24,6 +24,7 @@ from clipsonic.clip.embedder import ClipEmbedder
 from clipsonic.diffusion.objective import check_scheduler
 from clipsonic.diffusion.sampling import EVERYWHERE, Guidance, initial_noise, num_network_steps, sample
 from clipsonic.diffusion.schedulers import make_scheduler
+from clipsonic.ear.tower import Ear
 from clipsonic.errors import CheckpointError, UsageError, first_line
 from clipsonic.models.conditioner import Condition
 from clipsonic.models.lowrank import without_adapters
@@ -96,23 +97,25 @@ class ClipSonicPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self, text: Any = None, image: Any = None, video: Any = None, frames: Any = None, embeds: Any = None, *,
-        negative_text: str | None = None, closer: str = "auto", num_inference_steps: int | None = None,
-        guidance_scale: float | None = None, guidance_interval: Sequence[float] | None = None,
-        guidance_rescale: float | None = None, duration_s: float | None = None, start_s: float = 0.0,
-        frame_times_s: Sequence[float] | None = None, video_tokens: str = "timed", num_sounds: int = 1,
-        generator: torch.Generator | Sequence[torch.Generator] | None = None, seed: int = 0, output_type: str = "np",
+        audio: Any = None, negative_text: str | None = None, closer: str = "auto",
+        num_inference_steps: int | None = None, guidance_scale: float | None = None,
+        guidance_interval: Sequence[float] | None = None, guidance_rescale: float | None = None,
+        duration_s: float | None = None, start_s: float = 0.0, frame_times_s: Sequence[float] | None = None,
+        video_tokens: str = "timed", num_sounds: int = 1, seed: int = 0, output_type: str = "np",
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
     ) -> AudioPipelineOutput:  # fmt: skip
         """Make `num_sounds` sounds for each prompt; prompts are one or several of one kind.
 
         Args:
             text, image, video: a caption; a picture, (H, W, 3) uint8 RGB or PIL; a file; or a list of them.
+            audio: a sound file, or (samples (T,) or (C, T), rate), whose like is made; or a list of them.
             frames: the pictures of one sound in order, (S, H, W, 3) or a list; or a list of such.
             embeds: (E,), (N, E), or (N, S, E) for S frames of N sounds each; only their directions count.
             negative_text: what to move away from, instead of from "nothing".
-            closer: from a text's embedding to a picture's: zero-shot, mean-shift, neighbours, prior, or auto.
+            closer: from a text's or sound's embedding to a picture's: zero-shot, mean-shift, neighbours, prior, auto.
             num_inference_steps, guidance_scale, guidance_interval, guidance_rescale: instead of the pipeline's own.
             duration_s: seconds of sound, at most an hour (default: the segment's); more than that is made in windows.
-            start_s: where in the video the sound begins.
+            start_s: where in the video or the sound the new one begins.
             frame_times_s: for `frames` and (N, S, E) embeds, seconds from the sound's start; default: bin centres.
             video_tokens: `timed` (frames at their times) or `pooled` (their mean for the whole window).
             generator: one per sound, prompt by prompt, or one for all, drawn from in turn; default: made from `seed`.
@@ -122,44 +125,38 @@ class ClipSonicPipeline(DiffusionPipeline):
             UsageError: not exactly one kind of prompt, or an option out of its range.
             SpecError, FingerprintError: a scheduler that does not fit the model; a CLIP or a prior of another space.
         """
-        kind, prompts = asked.the_prompts(text=text, image=image, video=video, frames=frames, embeds=embeds)
+        given = {"text": text, "image": image, "video": video, "frames": frames, "audio": audio, "embeds": embeds}
+        kind, prompts = asked.the_prompts(**given)
         steps, guidance = self.sampling(num_inference_steps, guidance_scale, guidance_interval, guidance_rescale)
         asked.check_options(guidance.scale, negative_text, video_tokens, output_type)
         check_scheduler(self.scheduler, self.denoiser.config.prediction_type)
         timeline = Timeline.of(duration_s, self.segment)
-        closer = self._parts.closer_name(closer) if kind == "text" or negative_text is not None else "none"
+        spoken, closer = asked.closers_of(kind, closer, kind == "text" or negative_text is not None, self._parts)
         # 1. Noise, each sound's from its own generator (drawn first, so that it is the same for every kind of prompt).
         generators = asked.generators_for(len(prompts), num_sounds, generator, seed)
         noise_BMF = initial_noise((self.segment.mel.num_mels, timeline.num_columns), generators)
         # 2. What each window of each sound sees; of texts, pictures that could belong to them.
-        seen = asked.embed(kind, prompts, self._parts, timeline, start_s, frame_times_s)
+        seen = asked.embed(kind, prompts, self._parts, timeline, start_s, frame_times_s, closer)
         seen = [item for item in seen for _ in range(num_sounds)]
         if kind == "text":
             captions = [text for text in prompts for _ in range(num_sounds)]
             seen = asked.close(closer, captions, seen, generators, self._parts)
         # 3. The condition, and what guidance moves away from: nothing, or the negative text.
         condition = asked.condition_of(seen, len(timeline.starts), pooled=video_tokens == "pooled")
-        away = asked.away_from(condition, negative_text, closer, generators, self._parts, timeline)
+        away = asked.away_from(condition, negative_text, spoken, generators, self._parts, timeline)
         # 4. Denoise all windows together. 5. Back to log-mel. 6. Vocoder, and 7. the exact length.
         x_BMF = self._denoised(noise_BMF, condition, away, guidance, timeline, steps, generators)
         log_mel_BMF = self._from_model_space(x_BMF)
         wave_BT = None if output_type == "mel" else vocode(self.vocoder, log_mel_BMF)[:, : timeline.num_samples]
         self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
-        rate_hz = self.segment.mel.sample_rate_hz
-        return AudioPipelineOutput.of(wave_BT, log_mel_BMF, timeline, rate_hz, closer, seen, output_type)
+        return AudioPipelineOutput.of(wave_BT, log_mel_BMF, timeline, self.segment, closer, seen, output_type)
 
     edit = edit  # a sound that is there, instead of noise alone
 
     def _denoised(
-        self,
-        noise_BMF: Tensor,
-        condition: Condition,
-        away: Condition,
-        guidance: Guidance,
-        timeline: Timeline,
-        steps: int,
-        generators: Sequence[torch.Generator],
-    ) -> Tensor:
+        self, noise_BMF: Tensor, condition: Condition, away: Condition, guidance: Guidance, timeline: Timeline,
+        steps: int, generators: Sequence[torch.Generator],
+    ) -> Tensor:  # fmt: skip
         """From noise to x0 (B, M, F), on the device."""
         device, solver = self._execution_device, self.solver
         denoise = bound_to(self.denoiser, condition.to(device), away.to(device), guidance, timeline)
@@ -345,8 +342,17 @@ class ClipSonicPipeline(DiffusionPipeline):
         """Use these picture embeddings."""
         self._parts.set_bank(bank)
 
+    @property
+    def ear(self) -> Ear | None:
+        """From sounds to the CLIP space, or None where there is none."""
+        return self._parts.ear
+
+    def set_ear(self, ear: Ear | str | Path) -> None:
+        """Use this ear, or the one in this folder."""
+        self._parts.set_ear(ear)
+
     def load_parts(self, kind: str, closer: str = "auto") -> None:
-        """Load now what prompts of this kind (text, image, video, frames, embeds) need."""
+        """Load now what prompts of this kind (text, image, video, frames, audio, embeds) need."""
         self._parts.load(kind, closer)
 
     def why_no_closer(self, name: str) -> str | None:

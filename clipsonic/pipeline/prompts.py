@@ -26,6 +26,7 @@ from clipsonic.errors import UsageError
 from clipsonic.models.conditioner import Condition, pooled_condition, timed_condition
 from clipsonic.pipeline.denoising import Timeline
 from clipsonic.pipeline.parts import Parts, content_of
+from clipsonic.pipeline.sounds import is_sounding, listen
 from clipsonic.pipeline.videos import look_at_video, look_through_video
 from clipsonic.prior.closers import make_closer
 from clipsonic.seeding import torch_generator
@@ -48,7 +49,7 @@ class AudioPipelineOutput(BaseOutput):
         mels: (N, M, F) log-mels of the mel space `segment.mel`, float32, of the whole segment, or of a longer sound;
             `segment.mel.db(mels)` are decibels.
         seconds: length of each sound.
-        closer: how the gap between text and picture was closed, None where there was no text.
+        closer: how the gap between text or sound and picture was closed, None where there was none.
         embeds: what the sounds were made for, in the CLIP's picture space: N of (S, E), one row for each frame.
     """
 
@@ -61,11 +62,11 @@ class AudioPipelineOutput(BaseOutput):
 
     @classmethod
     def of(
-        cls, wave_BT: Tensor | None, log_mel_BMF: Tensor, timeline: Timeline, rate_hz: int, closer: str,
+        cls, wave_BT: Tensor | None, log_mel_BMF: Tensor, timeline: Timeline, spec: SegmentSpec, closer: str,
         seen: Sequence[Seen], output_type: str,
     ) -> Self:  # fmt: skip
         """Brought to the CPU: as tensors for `pt`, else as arrays."""
-        mels, as_tensor = log_mel_BMF.cpu(), output_type == "pt"
+        mels, as_tensor, rate_hz = log_mel_BMF.cpu(), output_type == "pt", spec.mel.sample_rate_hz
         return cls(
             audios=wave_BT if as_tensor or wave_BT is None else wave_BT.numpy(),
             sample_rate_hz=rate_hz,
@@ -104,6 +105,8 @@ def _is_single(kind: str, value: Any) -> bool:
         return len(value) > 0 and np.ndim(value[0]) == 3
     if kind == "embeds":
         return bool(value.ndim == 1)
+    if kind == "audio":
+        return is_sounding(value)
     return isinstance(value, str | Path)
 
 
@@ -120,6 +123,16 @@ def check_options(scale: float, negative_text: str | None, video_tokens: str, ou
 def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise UsageError(f"{name} {value!r} is unknown: choose one of {', '.join(choices)}")
+
+
+def closers_of(kind: str | None, closer: str, has_text: bool, parts: Parts) -> tuple[str, str]:
+    """How the gap of texts is closed, and that of the prompt; `none` where there is none.
+
+    Raises:
+        UsageError: an unknown closer, or one that is not for what is given.
+    """
+    spoken = parts.closer_name(closer) if has_text else "none"
+    return spoken, parts.sound_closer(closer, has_text) if kind == "audio" else spoken
 
 
 def generators_for(num_prompts: int, num_sounds: int, given: Any, seed: int) -> list[torch.Generator]:
@@ -149,11 +162,16 @@ def embed(
     timeline: Timeline,
     start_s: float = 0.0,
     frame_times_s: Sequence[float] | None = None,
+    closer: str = "auto",
 ) -> list[Seen]:
-    """What the sounds of each prompt are made for; ready embeddings need no CLIP, so it is not loaded for them.
+    """What the sounds of each prompt are made for; only what a kind of prompt needs is loaded for it.
+
+    Args:
+        closer: from a sound's embedding to a picture's; a text's are closed by `close`.
 
     Raises:
-        UsageError: a video that cannot be looked at, or embeddings or times that do not fit.
+        UsageError: a video that cannot be looked at, a sound that cannot be heard, or embeddings or times that do not
+            fit.
     """
     spec = parts.spec
     if kind == "embeds":
@@ -162,6 +180,8 @@ def embed(
         return [[timeless(_text(text, parts))] for text in prompts]
     if kind == "image":
         return [[timeless(_pictures([picture], parts)[0])] for picture in prompts]
+    if kind == "audio":
+        return [_heard(sound, parts, timeline, start_s, parts.sound_closer(closer)) for sound in prompts]
     if kind == "video":
         looked = (_looks(path, start_s, spec, timeline) for path in prompts)
         return [[(_pictures(shown, parts), torch.tensor(times)) for shown, times in looks] for looks in looked]
@@ -267,6 +287,14 @@ def _looks(path: Any, start_s: float, spec: SegmentSpec, timeline: Timeline) -> 
         yield look_at_video(path, start_s, spec.seconds)
     else:
         yield from look_through_video(path, start_s, timeline.starts_s, spec.seconds)
+
+
+def _heard(sound: Any, parts: Parts, timeline: Timeline, start_s: float, closer: str) -> Seen:
+    """The windows of a sound as pictures; one alone in its window holds for all of it."""
+    sounds_WE, times_W = listen(parts.listening, sound, start_s, timeline.seconds)
+    pictures_WE = make_closer(closer, bank=parts.bank if closer == "neighbours" else None)(sounds_WE, ())
+    seen = _in_windows((pictures_WE, times_W), parts.spec, timeline)
+    return [timeless(embeds_SE[0]) if len(times_S) == 1 else (embeds_SE, times_S) for embeds_SE, times_S in seen]
 
 
 def _in_windows(whole: Embedded, spec: SegmentSpec, timeline: Timeline) -> Seen:
