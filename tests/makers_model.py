@@ -1,4 +1,4 @@
-"""Makers of a tiny untrained pipeline folder, of an ear for it, and of one prompt of each kind."""
+"""Makers of a tiny untrained pipeline folder, and of one prompt of each kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from PIL import Image
 from clipsonic.clip.open_clip import load_clip, new_clip, published_merges
 from clipsonic.clip.vocabulary import packed, short_merges
 from clipsonic.diffusion.objective import make_scheduler
-from clipsonic.ear.tower import Ear
 from clipsonic.models.dit import DiT1D
 from clipsonic.pipeline import ClipSonicPipeline
 from clipsonic.specs import MelSpec, SegmentSpec
@@ -50,20 +49,6 @@ def make_model(folder: Path) -> Path:
     )
     pipeline.save_pretrained(folder / "P")
     return folder / "P"
-
-
-def make_ear(space: str, width: int = WIDTH, *, sample_rate_hz: int = 16000) -> Ear:
-    """An ear that nothing taught; its windows last 1.024 s at 16 kHz."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        ear: Ear = Ear(
-            embed_width=width, space=space, window_columns=64, channels=(4, 8), depths=(1, 2), hidden=8,
-            sample_rate_hz=sample_rate_hz, n_fft=512, hop_length=256, num_mels=16, f_max_hz=sample_rate_hz / 2,
-        )  # fmt: skip
-        with torch.no_grad():
-            ear.inner.bias.zero_()  # else all its answers lie near to each other
-            ear.outer.bias.zero_()
-    return ear.eval()
 
 
 def make_prompts(folder: Path) -> dict[str, str]:

@@ -58,8 +58,8 @@ def ear_for(pipeline: ClipSonicPipeline, count: int, duration_s: float | None) -
     refused = f"the best of {count} cannot be chosen"
     if ear is None:
         raise UsageError(
-            f"{refused}, there is no ear for the CLIP space {pipeline.segment.fingerprint}: put one that "
-            "clipsonic train --config ear made into the pipeline's folder as ear/, or make several and choose yourself"
+            f"{refused}, the pipeline has no ear for the CLIP space {pipeline.segment.fingerprint}: train one by "
+            "clipsonic train --config ear and put it into the pipeline's folder as ear/, or keep all that is made"
         )
     seconds = pipeline.segment.seconds if duration_s is None else duration_s
     if seconds < LEAST_S:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import soundfile
-from makers_model import make_ear, make_model
+from makers_ear import make_ear
+from makers_model import make_model
 
 pytest.importorskip("fastapi", reason="needs the packages of the page: pip install clipsonic[demo]")
 pytest.importorskip("gradio", reason="needs the packages of the page: pip install clipsonic[demo]")
@@ -86,7 +87,7 @@ def test_without_an_ear_or_for_a_sound_too_short_the_best_are_refused_in_one_sen
     hearing: Studio, deaf: Studio
 ) -> None:
     for studio, values, said in (
-        (deaf, {"best_of": 2}, "the best of 2 cannot be chosen, there is no ear"),
+        (deaf, {"best_of": 2}, "the best of 2 cannot be chosen, the pipeline has no ear"),
         (hearing, {"best_of": 3, "duration_s": 0.5}, "an ear hears nothing in 0.5 s"),
     ):
         with pytest.raises(UsageError, match=said) as caught:

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from makers_model import make_ear, make_model, make_prompts
+from makers_ear import make_ear
+from makers_model import make_model, make_prompts
 
 from clipsonic.pipeline import ClipSonicPipeline
 

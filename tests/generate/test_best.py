@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
-from makers_model import SECONDS, WIDTH, make_ear
+from makers_ear import RATE_HZ, WIDTH, make_ear, noise
+from makers_model import SECONDS
 
 from clipsonic.audio.wave import read_audio
 from clipsonic.cli import main
@@ -19,7 +21,6 @@ from clipsonic.errors import UsageError
 from clipsonic.generate.best import Choice, choose_best, direction_of, ear_for
 from clipsonic.pipeline import ClipSonicPipeline
 
-RATE_HZ = 16000
 COUNT = 4
 
 
@@ -31,10 +32,12 @@ def ear() -> Ear:
 @pytest.fixture(scope="module")
 def waves() -> list[np.ndarray]:
     """Tones of two seconds, each with some noise."""
-    times_s = np.arange(2 * RATE_HZ) / RATE_HZ
-    noise = np.random.default_rng(0).normal(0.0, 0.01, (COUNT, len(times_s)))
-    tones = [0.3 * np.sin(2 * np.pi * hz * times_s) for hz in (200.0, 800.0, 2000.0, 5000.0)]
-    return [np.asarray(tone + quiet, np.float32) for tone, quiet in zip(tones, noise, strict=True)]
+    return [tone(hz, RATE_HZ) + 0.1 * noise(2.0, seed) for seed, hz in enumerate((100.0, 300.0, 800.0, 1500.0))]
+
+
+def tone(hz: float, rate_hz: int) -> np.ndarray:
+    """Two seconds of it."""
+    return (0.3 * np.sin(2 * np.pi * hz * np.arange(2 * rate_hz) / rate_hz)).astype(np.float32)
 
 
 def heard_in(ear: Ear, wave: np.ndarray) -> torch.Tensor:
@@ -71,13 +74,16 @@ def test_what_is_heard_in_a_sound_does_not_depend_on_the_others(ear: Ear, waves:
     assert [alone[place] for place in together.places] == list(together.cosines)
 
 
-def test_sounds_at_another_rate_are_heard_alike(ear: Ear, waves: list[np.ndarray]) -> None:
-    slow = make_ear("toy/1", sample_rate_hz=8000)
-    for place in (0, 1, 2):
-        wanted = torch.from_numpy(slow.embed_sounds(np.ascontiguousarray(waves[place][None, ::2]), 8000).whole)
-        assert choose_best(slow, [wanted], waves, RATE_HZ, 1).places == (place,)
-    second = waves[0][:RATE_HZ]
-    assert choose_best(slow, [torch.ones(1, WIDTH)], [second], RATE_HZ, 1).places == (0,)  # as short as may be
+def test_sounds_at_another_rate_are_heard_alike(ear: Ear) -> None:
+    pitches_hz = (100.0, 300.0, 800.0, 1500.0)
+    for place, hz in enumerate(pitches_hz):
+        choice = choose_best(ear, [heard_in(ear, tone(hz, RATE_HZ))], [tone(hz, 44100) for hz in pitches_hz], 44100, 1)
+        assert choice.places == (place,)
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 16000, 22050, 44100, 48000])
+def test_a_sound_as_short_as_may_be_is_heard_at_every_rate(ear: Ear, rate_hz: int) -> None:
+    assert choose_best(ear, [torch.ones(1, WIDTH)], [tone(300.0, rate_hz)[:rate_hz]], rate_hz, 1).places == (0,)
 
 
 def test_what_is_asked_for_is_the_mean_of_all_draws_and_of_the_frames_of_each() -> None:
@@ -91,7 +97,9 @@ def pipeline_with(ear: Ear | None) -> Any:
 
 def test_a_pipeline_without_an_ear_and_sounds_too_short_to_hear_are_refused(ear: Ear) -> None:
     assert ear_for(pipeline_with(ear), 4, 1.0) is ear
-    with pytest.raises(UsageError, match=r"the best of 4 cannot be chosen, there is no ear for the CLIP space toy/1: "):
+    with pytest.raises(
+        UsageError, match=r"the best of 4 cannot be chosen, the pipeline has no ear for the CLIP space toy/1: "
+    ):
         ear_for(pipeline_with(None), 4, 1.0)
     for duration_s, said in ((0.9, "0.9"), (None, f"{SECONDS:g}")):
         with pytest.raises(UsageError, match=rf"best of 8 .* hears nothing in {said} s: make sounds of at least 1 s"):
@@ -103,11 +111,13 @@ def test_the_facts_of_a_choice_are_json() -> None:
     assert json.loads(json.dumps(Choice((3, 0), (0.5, -0.25), "toy/1+ear/0").facts())) == said
 
 
-@pytest.mark.parametrize("kind", ["text", "image", "video", "embeds"])
+@pytest.mark.parametrize("kind", ["text", "image", "video", "audio", "embeds"])
 def test_the_files_of_the_best_are_those_sounds_of_all_that_the_facts_name(
     with_ear: Path, prompts: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    words = ["generate", "--model", str(with_ear), f"--{kind}", prompts[kind], "--duration-s", "1", "--loudness", "off"]
+    soundfile.write(tmp_path / "like.wav", noise(1.2), RATE_HZ)
+    prompt = {**prompts, "audio": str(tmp_path / "like.wav")}[kind]
+    words = ["generate", "--model", str(with_ear), f"--{kind}", prompt, "--duration-s", "1", "--loudness", "off"]
     assert main([*words, "--num-sounds", "5", "--out", str(tmp_path / "all.wav")]) == 0
     capsys.readouterr()
     best = ["--best-of", "5", "--num-sounds", "2", "--out", str(tmp_path / "best.wav")]
@@ -120,9 +130,9 @@ def test_the_files_of_the_best_are_those_sounds_of_all_that_the_facts_name(
         assert (read_audio(name)[0] == read_audio(tmp_path / f"all-{place + 1}.wav")[0]).all()
 
 
-def test_a_person_is_told_how_near_the_best_come(
-    with_ear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_an_ear_of_ones_own_may_choose_and_a_person_is_told_how_near_the_best_comes(
+    model: Path, with_ear: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--text", "a dog", "--duration-s", "1", "--best-of", "3", "--out", str(tmp_path / "dog.wav")]
-    assert main(["generate", "--model", str(with_ear), *words]) == 0
+    assert main(["generate", "--model", str(model), "--ear", str(with_ear / "ear"), *words]) == 0
     assert "the best of 3 by the ear: cosine to what was asked for " in capsys.readouterr().out
