@@ -60,7 +60,7 @@ def notice_for(pipeline: ClipSonicPipeline, kind: str, prompt: Any, embeds_SE: T
     Args:
         embeds_SE: what the sound was made for, as the pipeline's output says.
     """
-    if kind == "embeds" or not getattr(pipeline.clip, "is_bundled", False):
+    if kind in ("audio", "embeds") or not getattr(pipeline.clip, "is_bundled", False):
         return None
     if kind == "text":
         if names_a_known_thing(prompt):
