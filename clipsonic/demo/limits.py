@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAX_SOUNDS = 4
+MAX_BEST_OF = 8
+"""Most sounds that the best are chosen from; each takes as long as one that is kept."""
 MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
 MAX_TEXT = 1000

@@ -175,6 +175,7 @@ def choices_below(studio: Studio) -> Choices:
         "steps": config["num_inference_steps"],
         "guidance": config["guidance_scale"],
         "duration_s": round(min(longest_s, studio.segment_s), 1),
+        "best_of": 1,
     }
     closers = ["auto", *(name for name in CLOSERS if studio.pipeline.why_no_closer(name) is None)]
     with gr.Row():
@@ -189,6 +190,10 @@ def choices_below(studio: Studio) -> Choices:
         )
     with gr.Accordion("More choices", open=False):
         negative = gr.Textbox(label="What should not be heard", max_length=limits.MAX_TEXT, elem_id="negative")
+        best_of = gr.Slider(
+            1, limits.MAX_BEST_OF, defaults["best_of"], step=1, visible=studio.has_ear, elem_id="best-of",
+            label="Best of: make so many, keep those that fit best (1: keep what is made)",
+        )  # fmt: skip
         with gr.Row():
             random = gr.Checkbox(True, label="Another sound at every press", elem_id="random")
             seed = gr.Number(0, label="Seed, if not", precision=0, minimum=0, maximum=limits.MAX_SEED, elem_id="seed")
@@ -200,8 +205,8 @@ def choices_below(studio: Studio) -> Choices:
         closer = gr.Dropdown(closers, value="auto", label="From text to picture by")
         loud = gr.Checkbox(True, label="Even loudness (-14 LUFS)")
     inputs = {
-        "num_sounds": count, "duration_s": length, "negative_text": negative, "random": random, "seed": seed,
-        "steps": steps, "guidance": guidance, "closer": closer, "loud": loud,
+        "num_sounds": count, "duration_s": length, "negative_text": negative, "best_of": best_of, "random": random,
+        "seed": seed, "steps": steps, "guidance": guidance, "closer": closer, "loud": loud,
     }  # fmt: skip
     return Choices(inputs, defaults)
 

@@ -47,6 +47,8 @@ def report(made: Answer, seconds: float) -> str:
     ]
     if "kept" in facts:
         words.append(f"{facts['kept']:.0%} kept as it was")
+    if "best_of" in facts:
+        words.append(f"the best of {facts['best_of']}")
     if facts["closer"]:
         words.append(f"text to picture by {facts['closer']}")
     lines = [f"<p class='word' role='status'>{escape('; '.join(words))}.</p>"]

@@ -77,6 +77,7 @@ def facts_of_schema(studio: Studio) -> dict[str, Any]:
         "limits": {
             **dataclasses.asdict(studio.limits),
             "max_sounds": limits.MAX_SOUNDS,
+            "max_best_of": limits.MAX_BEST_OF,
             "max_steps": limits.MAX_STEPS,
             "max_text": limits.MAX_TEXT,
             "max_given_s": limits.MAX_GIVEN_S,
@@ -87,6 +88,7 @@ def facts_of_schema(studio: Studio) -> dict[str, Any]:
             "sample_rate_hz": pipeline.segment.mel.sample_rate_hz,
             "steps": pipeline.config["num_inference_steps"],
             "guidance": pipeline.config["guidance_scale"],
+            "has_ear": studio.has_ear,
         },
         "refusals": REFUSALS,
     }

@@ -1,7 +1,8 @@
 """The model at work: one thread, one wish after another, and so many places to wait in.
 
 Guarantee: the model is called by one thread only; nobody waits who has no place; a wish whose owner has gone is not
-made; sound k of a wish is the one that `clipsonic generate --seed` makes, at the wished loudness. Price: one at a time.
+made; sound k of a wish is the one that `clipsonic generate` makes with that `--seed` and `--best-of`, at the wished
+loudness. Price: one at a time.
 """
 
 from __future__ import annotations
@@ -97,6 +98,11 @@ class Studio:
         """Whether its CLIP is the bundled one, which knows only what the soundstage shows."""
         return bool(getattr(self.pipeline.clip, "is_bundled", False))
 
+    @property
+    def has_ear(self) -> bool:
+        """Whether it can choose the best of several sounds."""
+        return self.pipeline.ear is not None
+
     def close(self) -> None:
         """Let the thread end after the wish at hand."""
         self._queue.put(None)
@@ -122,18 +128,25 @@ class Studio:
         return self._make(wish, seen, ticket.name)
 
     def _make(self, wish: Wish, seen: Seen | None, name: str) -> Result:
-        guidance = self.guidance(wish)
+        from clipsonic.generate.best import choose_best, ear_for
+
+        guidance, duration_s = self.guidance(wish), self._duration_s(wish, seen)
+        ear = None if wish.best_of is None else ear_for(self.pipeline, wish.best_of, duration_s)
         output = self.pipeline(
             **_prompt_of(wish, seen),
             negative_text=wish.negative_text,
             closer=wish.closer if wish.text or wish.negative_text else "auto",
             num_inference_steps=wish.steps,
             guidance_scale=guidance,
-            duration_s=self._duration_s(wish, seen),
-            num_sounds=wish.num_sounds,
+            duration_s=duration_s,
+            num_sounds=wish.best_of or wish.num_sounds,
             seed=wish.seed,
         )
-        sounds = tuple(self._write(wish, name, output, index) for index in range(wish.num_sounds))
+        choice, places = None, tuple(range(wish.num_sounds))
+        if ear is not None:
+            choice = choose_best(ear, output.embeds, output.audios, output.sample_rate_hz, wish.num_sounds)
+            places = choice.places
+        sounds = tuple(self._write(wish, name, output, place) for place in places)
         config = self.pipeline.config
         facts = {
             "seconds": output.seconds,
@@ -144,6 +157,7 @@ class Studio:
             "closer": output.closer,
             "start_s": wish.start_s,
             "model": self.name,
+            **({} if choice is None else {"best_of": wish.best_of, **choice.facts()}),
         }
         return Result(sounds, facts, self._notice(wish, seen, output))
 

@@ -56,6 +56,12 @@ class Wish(Asked):
         allow_inf_nan=False,
         description="Seconds of sound; default: the model's segment, of a video at most what is left of it.",
     )
+    best_of: int | None = Field(
+        None,
+        ge=1,
+        le=limits.MAX_BEST_OF,
+        description="Make so many and keep the num_sounds in which the model's ear hears best what was asked for.",
+    )
     start_s: float = Field(
         0.0, ge=0.0, le=limits.MAX_START_S, allow_inf_nan=False, description="Where in a video the sound begins."
     )
@@ -108,7 +114,8 @@ def checked(wish: Wish, kind: str | None, allowed: Limits) -> None:
     """Refuse what does not go together; `kind` is that of the file sent along: image, video or None.
 
     Raises:
-        DemoError: not exactly one prompt, a start in what is no video, a sound that is too long.
+        DemoError: not exactly one prompt, a start in what is no video, a sound that is too long, fewer sounds to choose
+            from than are to be kept.
     """
     if (wish.text is None) == (kind is None):
         found = "no prompt" if kind is None else f"a text and a file ({kind})"
@@ -118,6 +125,10 @@ def checked(wish: Wish, kind: str | None, allowed: Limits) -> None:
     if wish.duration_s is not None and wish.duration_s > allowed.max_duration_s + 1e-9:
         raise DemoError(
             f"duration_s {wish.duration_s:g} is too long: at most {allowed.max_duration_s:g} seconds are made here"
+        )
+    if wish.best_of is not None and wish.best_of < wish.num_sounds:
+        raise DemoError(
+            f"best_of {wish.best_of} is below num_sounds {wish.num_sounds}, which are kept: make more, or keep fewer"
         )
 
 

@@ -1,16 +1,15 @@
-"""The best of several sounds: those that the soundstage's judge names as what was asked for, most surely first.
+"""The best of several sounds: those in which an ear hears best what was asked for.
 
-Guarantee: deterministic; what is wanted is the one kind of thing that a text names, or else the kind whose captions lie
-nearest to the prompt's picture embedding; a pipeline of another CLIP, for whose sounds there is no judge, is refused.
-Price: about 5 ms per sound of 4 s, and a second for the captions. Not exact: of 382 held-out pictures 88 % are taken
-for the right kind, and a sound that is sure to be a bell need not be a good one.
+Guarantee: deterministic; a prompt of any kind is one direction in CLIP's picture space, and every sound is heard alone;
+what is silent comes after all that is not. The judge of `evaluate` has no say in it, so it may judge what was chosen.
+Price: about 3 ms of a core per sound of 4 s. Not exact: of a long sound the mean over its windows counts, not what is
+heard when; a sound that is near need not be a good one.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,25 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from clipsonic.audio.wave import resample
+from clipsonic.audio.wave import resample, rms_db
+from clipsonic.ear.tower import LEAST_S, Ear
 from clipsonic.errors import UsageError
-from clipsonic.generate.known import kinds_named_in, known_kinds
-from clipsonic.measure.judge import load_judge
+from clipsonic.shards.selection import SILENT_RMS_DB
 
 if TYPE_CHECKING:
-    from clipsonic.clip.embedder import ClipEmbedder
     from clipsonic.pipeline import ClipSonicPipeline
 
-
-_FRAMES = (
-    "{noun}",
-    "{a}",
-    "{a} {do}",
-    "three {many} {do}",
-    "a picture of {a}",
-    "a photo of {a}",
-    "the sound of {a} {do}",
-)
+SILENT_COSINE = -1.0
+"""Of a silent sound: an ear hears no level, so it would hear something in the noise of rounding."""
 
 
 @dataclass(frozen=True)
@@ -44,81 +34,67 @@ class Choice:
     """Which of N sounds are kept.
 
     Args:
-        wanted: the kind of thing that was asked for.
         places: of the kept sounds among all, best first.
-        agreement: the judge's probability that each of them is `wanted`.
+        cosines: of what is heard in each of them to what was asked for, -1 to 1.
+        ear: fingerprint of the ear that chose.
     """
 
-    wanted: str
     places: tuple[int, ...]
-    agreement: tuple[float, ...]
+    cosines: tuple[float, ...]
+    ear: str
+
+    def facts(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"ear": self.ear, "chosen": list(self.places), "cosines": list(self.cosines)}
 
 
-def check_has_judge(pipeline: ClipSonicPipeline, duration_s: float | None) -> None:
-    """Raises UsageError where the pipeline's sounds, or sounds of this length, cannot be judged."""
-    if not getattr(pipeline.clip, "is_bundled", False):
+def ear_for(pipeline: ClipSonicPipeline, count: int, duration_s: float | None) -> Ear:
+    """The ear that is to choose among `count` sounds of this length (default: a segment).
+
+    Raises:
+        UsageError: the pipeline has none, or it hears nothing that short.
+    """
+    ear: Ear | None = pipeline.ear
+    refused = f"the best of {count} cannot be chosen"
+    if ear is None:
         raise UsageError(
-            "--best-of needs a judge, and there is one for pipelines of the bundled CLIP only: "
-            "leave it out, or make several with --num-sounds and choose by ear"
+            f"{refused}, the pipeline has no ear for the CLIP space {pipeline.segment.fingerprint}: train one by "
+            "clipsonic train --config ear and put it into the pipeline's folder as ear/, or keep all that is made"
         )
     seconds = pipeline.segment.seconds if duration_s is None else duration_s
-    if seconds < load_judge().config.min_seconds:
+    if seconds < LEAST_S:
         raise UsageError(
-            f"--best-of cannot judge a sound of {seconds:g} s, the judge hears from "
-            f"{load_judge().config.min_seconds:g} s on: give a longer --duration-s, or leave --best-of out"
+            f"{refused}, an ear hears nothing in {seconds:g} s: make sounds of at least {LEAST_S:g} s, or as many as "
+            "are to be kept"
         )
+    return ear
 
 
-def choose_best(
-    pipeline: ClipSonicPipeline, kind: str, prompt: Any, embeds_SE: Tensor, waves: list[np.ndarray], keep: int
-) -> Choice:
-    """The `keep` best of these waves (T,).
+def choose_best(ear: Ear, embeds: Sequence[Tensor], waves: Sequence[np.ndarray], rate_hz: int, keep: int) -> Choice:
+    """The `keep` best of these sounds, (T,) each.
 
     Args:
-        kind: of the prompt: text, image, video or embeds.
-        embeds_SE: what the sounds were made for, as the pipeline's output says.
+        embeds: what each of them was made for, (S, E), as the pipeline's output says.
     """
-    judge = load_judge()
-    rate_hz = judge.config.mel.sample_rate_hz
-    heard = np.stack([resample(wave, pipeline.segment.mel.sample_rate_hz, rate_hz) for wave in waves])
-    wanted = wanted_kind(pipeline, kind, prompt, embeds_SE)
-    agreement = judge.verdicts(heard).probabilities[:, judge.config.kinds.index(wanted)]
-    agreement = np.where([np.abs(wave).max() > 0.0 for wave in waves], agreement, -math.inf)  # silence is never best
-    places = [int(place) for place in np.argsort(-agreement, kind="stable")[:keep]]
-    return Choice(wanted, tuple(places), tuple(round(max(0.0, float(agreement[place])), 4) for place in places))
+    wanted_E = direction_of(embeds)
+    cosines = np.array([_cosine(ear, wave, rate_hz, wanted_E) for wave in waves])
+    silent = np.array([rms_db(wave) < SILENT_RMS_DB for wave in waves])
+    cosines[silent] = SILENT_COSINE
+    places = [int(place) for place in np.lexsort((-cosines, silent))[:keep]]
+    return Choice(tuple(places), tuple(round(float(cosines[place]), 4) for place in places), ear.fingerprint)
 
 
-def wanted_kind(pipeline: ClipSonicPipeline, kind: str, prompt: Any, embeds_SE: Tensor) -> str:
-    """The kind of thing that the prompt asks for."""
-    named = kinds_named_in(prompt) if kind == "text" else []
-    return named[0] if len(named) == 1 else nearest_kind(pipeline, embeds_SE)
+def direction_of(embeds: Sequence[Tensor]) -> Tensor:
+    """What a prompt asks for, as one unit vector (E,).
 
-
-def nearest_kind(pipeline: ClipSonicPipeline, embeds_SE: Tensor) -> str:
-    """The kind whose captions' mean lies nearest to these pictures' mean, each side seen from its own centre.
-
-    Texts and pictures lie apart in CLIP's space; that is taken away with the centres (382 held-out pictures: 88.2 %
-    right, 85.3 % without).
+    Args:
+        embeds: what each sound was made for, (S, E); of a text each has its own draw from the prior, and their mean
+            says what the text asks for better than any of them.
     """
-    captions_KE = mean_captions(pipeline.clip)
-    picture_E = embeds_SE.float().mean(dim=0)
-    if pipeline.bank is not None:
-        picture_E = picture_E - pipeline.bank.images.mean(dim=0)
-    away_KE = normalize(captions_KE - captions_KE.mean(dim=0), dim=-1)
-    return list(known_kinds())[int((away_KE @ picture_E).argmax())]
+    return normalize(torch.stack([embeds_SE.float().mean(dim=0) for embeds_SE in embeds]).mean(dim=0), dim=0)
 
 
-@lru_cache(maxsize=1)
-def mean_captions(clip: ClipEmbedder) -> Tensor:
-    """For every kind the mean embedding of what is said of it in a few frames, (K, E)."""
-    texts = {
-        name: [
-            frame.format(noun=noun, a=a, many=many, do=kind["verb"])
-            for noun, a, many in zip(kind["one"], kind["a"], kind["many"], strict=True)
-            for frame in _FRAMES
-        ]
-        for name, kind in known_kinds().items()
-    }
-    embeds = torch.from_numpy(clip.embed_texts([text for said in texts.values() for text in said])).float()
-    parts = torch.split(embeds, [len(said) for said in texts.values()])
-    return torch.stack([part.mean(dim=0) for part in parts])
+def _cosine(ear: Ear, wave: np.ndarray, rate_hz: int, wanted_E: Tensor) -> float:
+    own_hz = ear.spec.sample_rate_hz
+    heard_E = ear.embed_sounds(resample(wave, rate_hz, own_hz)[None], own_hz).whole[0]
+    return float(heard_E @ wanted_E.numpy())

@@ -79,8 +79,8 @@ def message_of(facts: dict[str, Any], args: argparse.Namespace) -> str:
         f"(loading took {facts['loading_s']:.1f} s{closed}): {', '.join(files)}"
     ]
     if "chosen" in facts:
-        surely = ", ".join(f"{share:.0%}" for share in facts["agreement"])
-        lines.append(f"the best of {args.best_of}: the judge hears {facts['wanted']} in what is kept with {surely}")
+        cosines = ", ".join(f"{cosine:.2f}" for cosine in facts["cosines"])
+        lines.append(f"the best of {args.best_of} by the ear: cosine to what was asked for {cosines}")
     if is_video_file(args.out):
         lines.append(_video_line(facts, args.mix))
     lines += facts["notes"]
@@ -182,7 +182,7 @@ def make(args: argparse.Namespace, asked: Asked, pipeline: ClipSonicPipeline) ->
         "seed": args.seed,
         "making_s": round(done - started, 2),
         "levels": [report.facts() for report in reports],
-        **_chosen(sounds.choice),
+        **({} if sounds.choice is None else sounds.choice.facts()),
         "notes": notes_of(reports, asked),
         "notice": notice_for(pipeline, asked.kind, asked.prompt, sounds.first.embeds[0]),
     }
@@ -210,16 +210,15 @@ def make_sounds(
     pipeline: ClipSonicPipeline, asked: Asked, duration_s: float | None, args: argparse.Namespace
 ) -> Sounds:
     """All sounds that are to be written: as many as asked for, or the best of more."""
-    if args.best_of is not None:
-        from clipsonic.generate.best import check_has_judge, choose_best
+    from clipsonic.generate.best import choose_best, ear_for
 
-        check_has_judge(pipeline, duration_s)
+    ear = None if args.best_of is None else ear_for(pipeline, args.best_of, duration_s)
     outputs = call_pipeline(pipeline, asked, duration_s, args, args.best_of or args.num_sounds)
     pairs = [pair for output in outputs for pair in zip(output.audios, output.mels, strict=True)]
-    if args.best_of is None:
+    if ear is None:
         return Sounds(pairs, outputs[0], None)
-    waves = [wave for wave, _ in pairs]
-    choice = choose_best(pipeline, asked.kind, asked.prompt, outputs[0].embeds[0], waves, args.num_sounds)
+    embeds, waves = [item for output in outputs for item in output.embeds], [wave for wave, _ in pairs]
+    choice = choose_best(ear, embeds, waves, outputs[0].sample_rate_hz, args.num_sounds)
     return Sounds([pairs[place] for place in choice.places], outputs[0], choice)
 
 
@@ -288,9 +287,3 @@ def notes_of(reports: list[LevelReport], asked: Asked) -> list[str]:
     if len(reports) == 1:
         notes = [report.note for report in reports if report.note]
     return [*notes, *([asked.damage] if asked.damage else [])]
-
-
-def _chosen(choice: Choice | None) -> dict[str, Any]:
-    if choice is None:
-        return {}
-    return {"wanted": choice.wanted, "chosen": list(choice.places), "agreement": list(choice.agreement)}

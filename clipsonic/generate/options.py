@@ -69,7 +69,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         "--best-of",
         type=int,
         metavar="N",
-        help="make N and keep those that the judge names most surely as what was asked for (bundled CLIP only)",
+        help="make N and keep those in which the pipeline's ear hears best what was asked for",
     )
     _add_level(parser)
     _add_mix(add_looking(parser).add_argument)
@@ -109,7 +109,7 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         help="from a text's embedding to a picture's (default: the prior if there is one, else neighbours), or from a "
         "sound's (neighbours or zero-shot)",
     )
-    add("--ear", metavar="FOLDER", help="what hears the prompt's sound, instead of the pipeline's own")
+    add("--ear", metavar="FOLDER", help="what hears sounds, instead of the pipeline's own ear")
     add("--prior", metavar="FOLDER", help="a text prior instead of the pipeline's own")
     add("--vocoder", metavar="NAME", help="griffin-lim, or a vocoder folder (default: the pipeline's own)")
     add("--negative-text", metavar="T", help="what to move away from")
@@ -252,7 +252,7 @@ def check_closer(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None
     has_text = any(getattr(args, name) is not None for name in names)
     if not has_text and (args.prior is not None or (args.closer != "auto" and args.audio is None)):
         raise UsageError("--closer and --prior are for texts, and there is none: leave them out or give --text")
-    if args.ear is not None and args.audio is None:
+    if args.ear is not None and args.audio is None and getattr(args, "best_of", None) is None:  # an edit has no such
         raise UsageError(f"--ear {args.ear} hears the sound of --audio, and there is none: leave it out")
     if args.prior is not None and args.closer in ("zero-shot", "neighbours"):
         raise UsageError(f"--prior has no effect with --closer {args.closer}: leave one of them out")

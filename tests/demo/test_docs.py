@@ -79,6 +79,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     allowed = Limits(1.0)
     for words in (
         f"at most {limits.MAX_TEXT:,} letters", f"0 to {limits.MAX_SEED:,}", f"1 to {limits.MAX_SOUNDS} ",
+        f"1 to {limits.MAX_BEST_OF}: ",
         f"1 to {limits.MAX_STEPS} ", f"0 to {limits.MAX_GUIDANCE:g} ", f"{limits.MIN_DURATION_S} to the longest",
         f"more than {allowed.receive_s:g} s to arrive", f"`--max-upload-mb` ({allowed.upload_mb})",
         f"{allowed.open_memory_mb:,} MB or 64 megapixels", f"more than {allowed.open_s:g} s to open",

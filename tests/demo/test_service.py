@@ -76,6 +76,18 @@ def test_several_sounds_come_as_json_with_files_that_can_be_fetched(client: Any)
     assert picture.content.startswith(b"\x89PNG")
 
 
+def test_the_best_of_several_is_one_of_them_and_what_cannot_be_chosen_is_refused(client: Any) -> None:
+    best = client.post("/v1/sounds", json={**BELL, "best_of": 3, "duration_s": 1.0, "steps": 2})
+    facts = json.loads(best.headers["x-clipsonic-facts"])
+    every = client.post("/v1/sounds", json={**BELL, "num_sounds": 3, "duration_s": 1.0, "steps": 2}).json()
+    chosen = client.get(every["sounds"][facts["chosen"][0]]["url"])
+    assert (wave_of(best)[0] == wave_of(chosen)[0]).all()
+    assert facts["best_of"] == 3
+    refused = client.post("/v1/sounds", json={**BELL, "best_of": 3, "duration_s": 0.5})
+    assert refused.status_code == 422
+    assert "hears nothing in 0.5 s" in sentence_of(refused)
+
+
 def test_a_picture_is_answered_by_a_sound(client: Any, media: Path) -> None:
     files = {"image": ("bell.png", (media / "bell.png").read_bytes())}
     reply = client.post("/v1/sounds", files=files, data={"seed": "1", "text": ""})

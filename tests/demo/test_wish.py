@@ -40,6 +40,8 @@ def test_values_of_a_form_are_taken_as_numbers() -> None:
         ({"text": "a", "seed": -1}, "seed -1"),
         ({"text": "a", "seed": 2**31}, "seed 2147483648"),
         ({"text": "a", "num_sounds": 5}, "num_sounds 5"),
+        ({"text": "a", "best_of": 9}, "best_of 9"),
+        ({"text": "a", "best_of": 0}, "best_of 0"),
         ({"text": "a", "guidance": float("nan")}, "guidance nan"),
         ({"text": "a", "duration_s": float("inf")}, "duration_s inf"),
         ({"text": "a", "duration_s": 0}, "duration_s 0"),
@@ -64,6 +66,7 @@ def test_what_cannot_be_is_refused_in_one_sentence_with_the_value(values: dict[s
         ({"text": "a", "start_s": 1}, None, "start_s 1"),
         ({"start_s": 1}, "image", "start_s 1"),
         ({"text": "a", "duration_s": 4.2}, None, "at most 4.096"),
+        ({"text": "a", "best_of": 2, "num_sounds": 3}, None, "best_of 2 is below num_sounds 3, which are kept"),
     ],
 )
 def test_what_does_not_go_together_is_refused(values: dict[str, Any], kind: str | None, shown: str) -> None:
@@ -73,7 +76,7 @@ def test_what_does_not_go_together_is_refused(values: dict[str, Any], kind: str 
 
 def test_one_prompt_of_any_kind_is_taken() -> None:
     checked(wish_of({"text": "a", "duration_s": 4.096}), None, Limits(4.096))
-    checked(wish_of({}), "image", Limits(4.096))
+    checked(wish_of({"best_of": 2, "num_sounds": 2}), "image", Limits(4.096))
     checked(wish_of({"start_s": 2}), "video", Limits(4.096))
 
 

@@ -76,6 +76,22 @@ def test_a_batch_gives_the_files_that_single_commands_give(model: Path, folder: 
     assert (folder / "out" / "dogs" / "a.wav").read_bytes() == (folder / "one.wav").read_bytes()
 
 
+def test_the_best_of_several_are_kept_in_a_batch_too_by_row_or_for_all_rows(with_ear: Path, folder: Path) -> None:
+    rows = [
+        {"text": "a dog", "duration_s": 1, "best_of": 3, "out": "a.wav"},
+        {"image": "dog.jpg", "duration_s": 1, "num_sounds": 2, "out": "b.wav"},
+        {"image": "dog.jpg", "duration_s": 0.5, "out": "c.wav"},
+    ]
+    assert batch(with_ear, write_csv(folder / "rows.csv", rows), "--best-of", 2, "--out", folder / "out") == 1
+    first, second, third = report(folder / "out")
+    assert (len(first["chosen"]), first["files"]) == (1, ["a.wav"])
+    assert (sorted(second["chosen"]), second["files"]) == ([0, 1], ["b-1.wav", "b-2.wav"])
+    assert third["error"].startswith("the best of 2 cannot be chosen, an ear hears nothing in 0.5 s")
+    words = ["--text", "a dog", "--duration-s", "1", "--best-of", "3", "--out", str(folder / "one.wav")]
+    assert main(["generate", "--model", str(with_ear), *words]) == 0
+    assert (folder / "out" / "a.wav").read_bytes() == (folder / "one.wav").read_bytes()
+
+
 def test_one_bad_row_costs_that_row_and_the_exit_says_so(
     model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

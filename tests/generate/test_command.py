@@ -181,7 +181,10 @@ WRONG = {
     "fades too long": (["--text", "a", "--fade-out-s", "3", "--out", "a.wav"], "are longer than the sound of 0.51 s"),
     "best of fewer": (["--text", "a", "--best-of", "2", "--num-sounds", "3", "--out", "a.wav"], "--best-of 2 must be"),
     "best of none": (["--text", "a", "--best-of", "0", "--out", "a.wav"], "--best-of 0 must be"),
-    "no judge": (["--text", "a", "--best-of", "4", "--out", "a.wav"], "--best-of needs a judge"),
+    "no ear": (
+        ["--text", "a", "--best-of", "4", "--out", "a.wav"],
+        "the best of 4 cannot be chosen, the pipeline has no ear",
+    ),
     "no sound": (["--text", "a", "--num-sounds", "0", "--out", "a.wav"], "--num-sounds 0 must be at least 1"),
     "video onto itself": (["--video", "{video}", "--out", "{video}"], "is the video itself"),
     "missing image": (["--image", "none.jpg", "--out", "a.wav"], "none.jpg does not exist"),
