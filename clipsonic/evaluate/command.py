@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
-from clipsonic.options import add_device, add_few_steps, check_few_steps, command_parser, device_of
+from clipsonic.options import (
+    add_device,
+    add_few_steps,
+    check_few_steps,
+    command_parser,
+    device_of,
+    naming_options,
+    option_of,
+)
 from clipsonic.prior.closer_names import CLOSERS
 
 _EXAMPLE = """example:
@@ -124,8 +132,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]  # each row has a bar of its own
     if args.sweep is not None:  # its cells turn few steps on and off
         return sweep(pipeline, options, cells, args.out)
-    pipeline.set_few_steps(args.few_steps)
-    result = evaluate_edits(pipeline, options) if args.edits else evaluate(pipeline, options)
+    with naming_options(args):
+        pipeline.set_few_steps(args.few_steps)
+        result = evaluate_edits(pipeline, options) if args.edits else evaluate(pipeline, options)
     paths = write_report(args.out, result)
     if args.into_card:
         put_into_card(Path(args.model), "\n".join(table_markdown(result.numbers)))
@@ -154,7 +163,7 @@ def command_line(args: argparse.Namespace) -> str:
             continue
         elif value is not None and name not in ("json", "debug"):
             for one in value if isinstance(value, list) else [value]:
-                words += [f"--{name.replace('_', '-')}", str(one)]
+                words += [option_of(name), str(one)]
     return shlex.join(words)
 
 
@@ -171,12 +180,10 @@ def _check(args: argparse.Namespace) -> None:
     for name, least in (("num_scenes", 1), ("num_others", 1), ("batch_size", 1), ("num_players", 0), ("steps", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
-            raise UsageError(
-                f"--{name.replace('_', '-')} {value} is below {least}: give a whole number from {least} up"
-            )
+            raise UsageError(f"{option_of(name)} {value} is below {least}: give a whole number from {least} up")
     check_few_steps(args)
     if args.edits and (other := next((name for name in _NOT_EDITS if getattr(args, name)), None)):
-        raise UsageError(f"--{other.replace('_', '-')} is not for --edits, which has a table of its own: leave one out")
+        raise UsageError(f"{option_of(other)} is not for --edits, which has a table of its own: leave one out")
     if args.into_card and not Path(args.model).is_dir():
         raise UsageError(f"--into-card is for a pipeline folder, and --model {args.model} is none: leave it out")
     if args.out.exists() and not args.out.is_dir():

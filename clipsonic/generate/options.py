@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsonic.errors import UsageError
-from clipsonic.options import add_device, add_few_steps, check_few_steps, command_parser
+from clipsonic.options import add_device, add_few_steps, check_few_steps, command_parser, option_of
 from clipsonic.prior.closer_names import CHOICES, unknown
 from clipsonic.text import check_text
 
@@ -230,7 +230,7 @@ def check_texts(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None:
     """Raises UsageError for texts that are none."""
     for name in names:
         if (text := getattr(args, name)) is not None:
-            check_text(text, f"--{name.replace('_', '-')}")
+            check_text(text, option_of(name))
 
 
 def check_spectrogram(args: argparse.Namespace) -> None:

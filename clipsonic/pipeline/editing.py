@@ -179,7 +179,7 @@ def _check(wish: Edit, prompt: Prompt, pull: float, scale: float | None) -> None
         raise UsageError(f"from_text changes a sound as a prompt differs from these words: give {missing} too")
     if prompt.kind is None and scale not in (None, 1.0):
         raise UsageError(f"guidance_scale {scale:g} has no effect without a prompt: leave it out, or give one")
-    if prompt.kind == "video" and prompt.start_s < 0.0:
+    if prompt.kind == "video" and wish.before_s > 0.0 > prompt.start_s:
         raise UsageError(
             f"before_s {wish.before_s:g} begins {-prompt.start_s:g} s before the video does: leave it out, or give "
             "another prompt"
