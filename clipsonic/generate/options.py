@@ -240,7 +240,11 @@ def check_spectrogram(args: argparse.Namespace) -> None:
 
 
 def check_closer(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None:
-    """Raises UsageError for an unknown closer, or one that would have no effect; `names` are of options with texts."""
+    """Raises UsageError for an unknown closer, one that would have no effect, or a prior that is not there.
+
+    Args:
+        names: of options with texts.
+    """
     if args.closer not in CHOICES:
         raise UsageError(unknown(args.closer, "--closer"))
     has_text = any(getattr(args, name) is not None for name in names)
@@ -248,6 +252,8 @@ def check_closer(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None
         raise UsageError("--closer and --prior are for texts, and there is none: leave them out or give --text")
     if args.prior is not None and args.closer in ("zero-shot", "neighbours"):
         raise UsageError(f"--prior has no effect with --closer {args.closer}: leave one of them out")
+    if args.prior is not None and not Path(args.prior).is_dir():
+        raise UsageError(f"--prior {args.prior} is not a folder: give what clipsonic train --config prior wrote")
 
 
 def check_number(args: argparse.Namespace) -> None:

@@ -299,6 +299,37 @@ def test_wrong_usage_gets_one_sentence_and_exit_2(
     assert not list(tmp_path.iterdir())
 
 
+DAMAGED = {
+    "sound": ("a.flac", ["{file}", *PROMPTLESS]),
+    "sound to draw": ("a.flac", ["{file}", "--canvas", "c.png"]),
+    "no sound": ("a.wav", ["{file}", *PROMPTLESS]),
+    "video": ("film.mp4", ["{file}", *PROMPTLESS]),
+    "video as a prompt": ("film.mp4", ["{sound}", *PROMPTLESS, "--video", "{file}"]),
+    "picture": ("dog.jpg", ["{sound}", *PROMPTLESS, "--image", "{file}"]),
+    "mask": ("dog.jpg", ["{sound}", "--mask", "{file}"]),
+    "embeddings": ("e.npy", ["{sound}", *PROMPTLESS, "--embeds", "{file}"]),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_file_is_wrong_usage_of_whatever_kind_it_is(
+    model: Path, prompts: dict[str, str], given: dict[str, str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    name, words = DAMAGED[kind]
+    if name == "a.flac":
+        soundfile.write(name, soundfile.read(given["sound"])[0], RATE_HZ)
+        whole = Path(name).read_bytes()
+    else:
+        folders = {"film.mp4": given["film"], "a.wav": given["sound"]}
+        whole = Path(folders.get(name, Path(prompts["image"]).with_name(name))).read_bytes()
+    Path(name).write_bytes(whole[:20] if name == "a.wav" else whole[: len(whole) // 2])
+    assert edit(model, *(word.format(file=name, **given) for word in words), "--out", "b.wav") == 2
+    assert name in capsys.readouterr().err.strip().splitlines()[-1]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize("word", ["1-2", "1", "a:b", "1:2:3"])
 def test_a_region_that_is_none_is_refused_by_the_parser(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
