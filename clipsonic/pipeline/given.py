@@ -162,17 +162,17 @@ class Sound:
         """Of (T,) or (C, T) in [-1, 1]; what is kept of it says how loud it is.
 
         Raises:
-            UsageError: not such a sound, silence, or one that is shorter than a column of the model looks at.
+            UsageError: not such a sound, silence, or one that is shorter than one window of the mel.
         """
         samples_CT = np.atleast_2d(np.asarray(sound, np.float64))
-        if samples_CT.ndim != 2 or not samples_CT.size or not np.isfinite(samples_CT).all():
+        if samples_CT.ndim != 2 or not len(samples_CT) or not np.isfinite(samples_CT).all():
             raise UsageError(f"a sound of shape {samples_CT.shape} must be (T,) or (C, T) of finite samples")
         spec = log_mel.spec
         wave_T = resample(mixed(samples_CT), rate_hz, spec.sample_rate_hz)
         if len(wave_T) < spec.n_fft:
             raise UsageError(
-                f"the sound lasts {len(wave_T) / spec.sample_rate_hz:.3f} s, and the model looks at "
-                f"{spec.n_fft / spec.sample_rate_hz:.3f} s at once: give a longer one"
+                f"the sound lasts {len(wave_T) / spec.sample_rate_hz:.3f} s and must last at least "
+                f"{spec.n_fft / spec.sample_rate_hz:.3f} s, one window of the model's spectrogram: give a longer one"
             )
         if rms_db(wave_T) < QUIETEST_DB:
             raise UsageError(f"the sound is silent, below {QUIETEST_DB:g} dB: there is nothing to go by, use generate")

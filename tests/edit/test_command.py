@@ -344,6 +344,17 @@ def test_silence_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "the sound is silent" in capsys.readouterr().err
 
 
+def test_a_file_with_less_than_one_window_is_refused_as_too_short(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for count in (511, 0):
+        soundfile.write(tmp_path / "s.wav", np.ones(count) * 0.1, 16000, "PCM_16")
+        assert edit(model, tmp_path / "s.wav", "--strength", 0.5, "--out", tmp_path / "a.wav") == 2
+        assert f"lasts {count / 16000:.3f} s and must last at least 0.032 s" in capsys.readouterr().err
+    soundfile.write(tmp_path / "s.wav", np.ones(512) * 0.1, 16000, "PCM_16")  # much less than the model's segment
+    assert edit(model, tmp_path / "s.wav", "--strength", 0.5, "--out", tmp_path / "a.wav") == 0
+
+
 def test_more_channels_than_a_file_holds_are_refused_and_a_wav_holds_them(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
