@@ -13,7 +13,8 @@ class ClipsonicError(Exception):
 
 
 class UsageError(ClipsonicError):
-    """The command or call was wrong before any work began: bad option, missing file, empty folder (exit code 2)."""
+    """The command or call was wrong before any work began: bad option, missing or damaged file, empty folder (exit
+    code 2)."""
 
     exit_code = 2
 

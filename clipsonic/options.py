@@ -1,19 +1,27 @@
-"""What commands share: the parser they begin with, its manners one for all (no abbreviations), and the device."""
+"""What commands share: the parser they begin with, its manners one for all (no abbreviations), the device, and how what
+a pipeline refuses is told in the words of the command line."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from clipsonic.errors import UsageError
+from clipsonic.errors import ClipsonicError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
 FEW_STEPS = 4
 """Calls of the network that `--few-steps` means without a number, and the most it may name."""
+_OTHER_NAMES = {"guidance": "guidance_scale", "steps": "num_inference_steps"}
+_ARGUMENT = re.compile(
+    r"(?<![\w./'-])[a-z]+(?:_[a-z]+)+(?![\w./'-])|(?:^|(?<=\())(?:mask|pull|remake|strength)(?=[ ,)])"
+)
+"""What may be an argument's name; those that are words too, only where a sentence begins with them, or in brackets."""
 
 
 def command_parser(prog: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -77,3 +85,27 @@ def check_few_steps(args: argparse.Namespace) -> None:
         )
     if args.steps is not None:
         raise UsageError(f"--few-steps and --steps {args.steps} both say how many steps: leave one of them out")
+
+
+def option_of(name: str) -> str:
+    """The option that sets an argument of this name."""
+    return f"--{name.replace('_', '-')}"
+
+
+@contextmanager
+def naming_options(args: argparse.Namespace) -> Iterator[None]:
+    """Within it, what is refused names the command's options instead of the arguments of the pipeline that they become.
+
+    Not exact: an argument's name that stands by itself within a user's own words is taken for one too.
+    """
+    try:
+        yield
+    except ClipsonicError as error:
+        error.args = (in_options(str(error), args),)
+        raise
+
+
+def in_options(sentence: str, args: argparse.Namespace) -> str:
+    """The sentence with every argument that these options hold as its option: `guidance_scale 3` as `--guidance 3`."""
+    options = {_OTHER_NAMES.get(name, name): option_of(name) for name in vars(args)}
+    return _ARGUMENT.sub(lambda found: options.get(found[0], found[0]), sentence)

@@ -1,4 +1,5 @@
-"""The house keeps its order: imports go downward only, and every heavy package has one door."""
+"""The house keeps its order: imports go downward only, every heavy package has one door, modules and functions are
+short."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "clipsonic"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "clipsonic"
+MOST_LINES, MOST_LINES_OF_A_FUNCTION = 400, 60
 
 LAYERS = {
     "specs": 0, "options": 0, "errors": 0, "files": 0, "settings": 0, "weights": 0,
@@ -84,6 +87,23 @@ def test_a_heavy_package_has_one_door(package: str) -> None:
         user for user in users if not any(user == door or user.startswith(f"{door}/") for door in DOORS[package])
     }
     assert not strangers, f"{package} may be imported by {sorted(DOORS[package])} only, not by {sorted(strangers)}"
+
+
+@pytest.mark.parametrize("path", _sources(), ids=_place)
+def test_a_module_is_short(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").count("\n") <= MOST_LINES
+
+
+@pytest.mark.parametrize("folder", ["clipsonic", "tests", "scripts"])
+def test_every_function_is_short(folder: str) -> None:
+    long = [
+        f"{path.relative_to(ROOT)}: {node.name} has {lines}"
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := node.end_lineno - node.lineno + 1) > MOST_LINES_OF_A_FUNCTION
+    ]
+    assert not long, f"{long}: split them, at most {MOST_LINES_OF_A_FUNCTION} lines with their docstring"
 
 
 def test_training_and_generation_do_not_import_each_other_nor_generation_the_soundstage() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 
 from clipsonic.cli import main
 from clipsonic.errors import UsageError
-from clipsonic.options import device_of
+from clipsonic.options import device_of, in_options
 from clipsonic.train.config import RunConfig
 
 PACKAGE = Path(__file__).resolve().parents[1] / "clipsonic"
@@ -92,3 +93,23 @@ def test_nobody_else_asks_torch_whether_there_is_a_gpu() -> None:
     asking = re.compile(r"cuda\.is_available|get_default_device|accelerator=\"auto\"")
     paths = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "scripts").glob("*.py")]
     assert {path.name for path in paths if asking.search(path.read_text())} == {"options.py"}
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        ("extend_s -1 must be 0 or more", "--extend-s -1 must be 0 or more"),
+        ("negative_text has no effect at guidance_scale 1", "--negative-text has no effect at --guidance 1"),
+        ("num_inference_steps 0 must be", "--steps 0 must be"),
+        ("give regions (remake) or more (extend_s)", "give regions (--remake) or more (--extend-s)"),
+        ("guidance_rescale 2 must be", "guidance_rescale 2 must be"),  # no option of this command
+        ("few steps 9 must be", "few steps 9 must be"),
+        ("load it with load_extend_s", "load it with load_extend_s"),
+        ("nothing to remake: a remake needs a strength", "nothing to remake: a remake needs a strength"),
+        ("film extend_s.mp4, /in/extend_s and 'extend_s'", "film extend_s.mp4, /in/extend_s and 'extend_s'"),
+        ("--extend-s 1 is twice extend-s", "--extend-s 1 is twice extend-s"),
+    ],
+)
+def test_what_a_pipeline_refuses_is_told_in_options_and_all_else_as_it_is(refused: str, told: str) -> None:
+    args = argparse.Namespace(extend_s=-1.0, negative_text=None, guidance=1.0, steps=0, remake=(), few_steps=None)
+    assert in_options(refused, args) == told

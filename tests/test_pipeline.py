@@ -15,6 +15,7 @@ import torch
 from diffusers import DDIMScheduler, FlowMatchHeunDiscreteScheduler
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from makers_model import CLIP_RECIPE, WIDTH
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -37,16 +38,6 @@ from clipsonic.seeding import torch_generator
 from clipsonic.specs import MelSpec, SegmentSpec
 
 MEL = MelSpec(n_fft=512, hop_length=256, num_mels=32)
-WIDTH = 16
-CLIP_RECIPE: dict[str, Any] = {
-    "architecture": "toy-clip",
-    "model_cfg": {
-        "embed_dim": WIDTH,
-        "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "head_width": 16, "image_size": 32},
-        "text_cfg": {"context_length": 16, "vocab_size": 0, "width": 16, "heads": 2, "layers": 1},
-    },
-    "preprocess_cfg": {"size": 32, "resize_mode": "squash", "interpolation": "bicubic"},
-}
 
 
 @pytest.fixture(scope="module")

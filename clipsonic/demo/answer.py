@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipsonic.demo.looker import Upload
+from clipsonic.demo.looker import Heard, Seen, Upload
 from clipsonic.demo.made import Made, Result
 from clipsonic.demo.refusals import DemoError, LateError
-from clipsonic.demo.studio import Studio, Ticket
+from clipsonic.demo.studio import Studio
 from clipsonic.demo.wish import EditWish, Wish, checked, checked_edit
 
 Tell = Callable[[float, str], None]
@@ -58,14 +58,11 @@ def answer(
     no_video = None if seen is None else seen.no_video
     if no_video is not None:
         tell(0.0, f"making the sound alone: {no_video}")
-    ticket = studio.begin(wish, seen, None if upload is None else upload.name)
-    result = _wait(studio, ticket, tell, is_wanted)
-    if upload is None or upload.kind != "video":
-        return Answer(result.sounds, result.facts, result.notice)
-    if no_video is not None:
-        return Answer(result.sounds, result.facts, result.notice, (), no_video)
-    tell(1.0, "putting the sound to the video")
-    videos, no_video = _with_sounds(studio, wish, upload, result)
+    result = _made(studio, wish, seen, None if upload is None else upload.name, tell, is_wanted)
+    videos: tuple[Path, ...] = ()
+    if upload is not None and upload.kind == "video" and no_video is None:
+        tell(1.0, "putting the sound to the video")
+        videos, no_video = _with_sounds(studio, wish, upload, result)
     return Answer(result.sounds, result.facts, result.notice, videos, no_video)
 
 
@@ -86,7 +83,7 @@ def answer_edit(
     tell(0.0, f"listening to {sound.name}")
     heard = studio.looker.listen(sound)
     checked_edit(wish, heard.seconds, studio.limits)
-    result = _wait(studio, studio.begin(wish, heard, sound.name), tell, is_wanted)
+    result = _made(studio, wish, heard, sound.name, tell, is_wanted)
     return Answer(result.sounds, result.facts, result.notice, before=result.before)
 
 
@@ -102,7 +99,20 @@ def _sound_of(studio: Studio, wish: EditWish, upload: Upload | None) -> Upload:
     return Upload(path, "the sound", "sound")
 
 
-def _wait(studio: Studio, ticket: Ticket, tell: Tell, is_wanted: Callable[[], bool]) -> Result:
+def _made(
+    studio: Studio,
+    wish: Wish | EditWish,
+    seen: Seen | Heard | None,
+    name: str | None,
+    tell: Tell,
+    is_wanted: Callable[[], bool],
+) -> Result:
+    """What the model makes of a wish and its file, once it is its turn.
+
+    Raises:
+        DemoError: it cannot be made, or is no longer wanted.
+    """
+    ticket = studio.begin(wish, seen, name)
     while True:
         try:
             return ticket.future.result(timeout=_TICK_S)

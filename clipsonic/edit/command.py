@@ -17,6 +17,7 @@ from clipsonic.edit.options import build_parser, check_options, looked_at, wish_
 from clipsonic.errors import UsageError
 from clipsonic.files import write_whole
 from clipsonic.generate.options import is_video_file, numbered
+from clipsonic.options import naming_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,11 +56,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                     ("spectrogram",), "edit")  # fmt: skip
         return run_batch(args, load_pipeline, task)
     started = time.perf_counter()
-    kind = check_options(args)
-    asked = read(args)
-    pipeline = load_pipeline(args)
-    pipeline.load_parts(kind, args.closer)
-    facts = {"loading_s": round(time.perf_counter() - started, 2), **make(args, asked, pipeline)}
+    with naming_options(args):
+        kind = check_options(args)
+        asked = read(args)
+        pipeline = load_pipeline(args)
+        pipeline.load_parts(kind, args.closer)
+        facts = {"loading_s": round(time.perf_counter() - started, 2), **make(args, asked, pipeline)}
     if facts["notice"]:
         print(facts["notice"], file=sys.stderr)
     return {"message": message_of(facts), **facts}

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from clipsonic.audio.exact import ExactSound, read_exact
+from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.generate.prompt import read_picture
 from clipsonic.generate.rows import has_frames
 
@@ -21,11 +22,13 @@ def read_given(path: str | Path) -> ExactSound:
     """The sound of a file.
 
     Raises:
-        UsageError: there is no such file, or no sound in it.
-        ClipsonicError: it cannot be read.
+        UsageError: there is no such file, no sound in it, or it cannot be read.
     """
     if not has_frames(path):
-        return read_exact(path)
+        try:
+            return read_exact(path)
+        except ClipsonicError as error:  # to its reader a failure, to this command a wrong file, as a video would be
+            raise UsageError(str(error)) from None
     from clipsonic.generate.track import own_track
 
     wave_CT, rate_hz = own_track(path, "to edit: make one with clipsonic generate")

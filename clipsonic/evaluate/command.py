@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from clipsonic.errors import UsageError
-from clipsonic.options import add_device, add_few_steps, check_few_steps, command_parser, device_of
+from clipsonic.options import (
+    add_device,
+    add_few_steps,
+    check_few_steps,
+    command_parser,
+    device_of,
+    naming_options,
+    option_of,
+)
 from clipsonic.prior.closer_names import CLOSERS
 
 _EXAMPLE = """example:
@@ -23,35 +31,44 @@ _NOT_EDITS = ("sweep", "prior", "into_card")
 def build_parser(prog: str) -> argparse.ArgumentParser:
     """The options of the command."""
     parser = command_parser(prog, "Judge a model: tables, intervals, and one page with players.", _EXAMPLE)
-    parser.add_argument("--model", required=True, metavar="PIPELINE", help="a pipeline folder, a hub id, or tiny")
-    parser.add_argument(
-        "--corpus", required=True, type=Path, metavar="CORPUS", help="a corpus the model was not trained on"
-    )
-    parser.add_argument("--out", required=True, type=Path, metavar="FOLDER", help="for report.json and index.html")
-    parser.add_argument(
-        "--videos",
-        type=Path,
-        metavar="FOLDER",
-        help="where the manifest of rendered videos lies (default: beside them)",
-    )
-    parser.add_argument("--num-scenes", type=int, default=200, metavar="N", help="at most so many items (default: 200)")
-    parser.add_argument(
-        "--num-others",
-        type=int,
-        metavar="N",
-        help="fewer of the rendered scenes for videos and texts, and for edits that are not compared (default: all)",
-    )
+    _add_material(parser)
     parser.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's)")
     add_few_steps(parser)
     parser.add_argument("--guidance", type=float, metavar="G", help="guidance scale (default: the model's)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of everything drawn (default: 0)")
     add_device(parser)
     parser.add_argument("--batch-size", type=int, default=32, metavar="N", help="sounds per call (default: 32)")
-    parser.add_argument(
-        "--prompts", default=",".join(_PROMPTS), metavar="LIST", help="of image,video,text (default: all)"
+    _add_rows(parser)
+    return parser
+
+
+def _add_material(parser: argparse.ArgumentParser) -> None:
+    """What is judged, on what, and where the report goes."""
+    add = parser.add_argument
+    add("--model", required=True, metavar="PIPELINE", help="a pipeline folder, a hub id, or tiny")
+    add("--corpus", required=True, type=Path, metavar="CORPUS", help="a corpus the model was not trained on")
+    add("--out", required=True, type=Path, metavar="FOLDER", help="for report.json and index.html")
+    add(
+        "--videos",
+        type=Path,
+        metavar="FOLDER",
+        help="where the manifest of rendered videos lies (default: beside them)",
     )
-    parser.add_argument("--closers", default=",".join(CLOSERS), metavar="LIST", help="for text (default: %(default)s)")
-    parser.add_argument(
+    add("--num-scenes", type=int, default=200, metavar="N", help="at most so many items (default: 200)")
+    add(
+        "--num-others",
+        type=int,
+        metavar="N",
+        help="fewer of the rendered scenes for videos and texts, and for edits that are not compared (default: all)",
+    )
+
+
+def _add_rows(parser: argparse.ArgumentParser) -> None:
+    """Which rows the tables have, and what is made beside them or instead."""
+    add = parser.add_argument
+    add("--prompts", default=",".join(_PROMPTS), metavar="LIST", help="of image,video,text (default: all)")
+    add("--closers", default=",".join(CLOSERS), metavar="LIST", help="for text (default: %(default)s)")
+    add(
         "--prior",
         type=Path,
         action="append",
@@ -59,30 +76,25 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="judge this prior too; may be repeated",
     )
-    parser.add_argument(
+    add(
         "--audio-embedder",
         default="mel",
         metavar="NAME",
         help="mel, judge, or MODULE:NAME (default: mel); for real videos",
     )
-    parser.add_argument(
-        "--no-laws", dest="laws", action="store_false", help="leave out the laws' second table, which takes a minute"
-    )
-    parser.add_argument(
+    add("--no-laws", dest="laws", action="store_false", help="leave out the laws' second table, which takes a minute")
+    add(
         "--sweep",
         metavar="STEPS:GUIDANCES",
         help="instead of a report, the curve of score against network evaluations, such as 4,8,16:1,2; resumable",
     )
-    parser.add_argument(
+    add(
         "--edits",
         action="store_true",
         help="instead, what the model fills in of sounds with holes and makes of whole ones, prompted by one picture",
     )
-    parser.add_argument("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
-    parser.add_argument(
-        "--into-card", action="store_true", help="also put the tables into the card of --model, a pipeline folder"
-    )
-    return parser
+    add("--num-players", type=int, default=12, metavar="N", help="examples to hear (default: 12)")
+    add("--into-card", action="store_true", help="also put the tables into the card of --model, a pipeline folder")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -124,8 +136,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]  # each row has a bar of its own
     if args.sweep is not None:  # its cells turn few steps on and off
         return sweep(pipeline, options, cells, args.out)
-    pipeline.set_few_steps(args.few_steps)
-    result = evaluate_edits(pipeline, options) if args.edits else evaluate(pipeline, options)
+    with naming_options(args):
+        pipeline.set_few_steps(args.few_steps)
+        result = evaluate_edits(pipeline, options) if args.edits else evaluate(pipeline, options)
     paths = write_report(args.out, result)
     if args.into_card:
         put_into_card(Path(args.model), "\n".join(table_markdown(result.numbers)))
@@ -154,7 +167,7 @@ def command_line(args: argparse.Namespace) -> str:
             continue
         elif value is not None and name not in ("json", "debug"):
             for one in value if isinstance(value, list) else [value]:
-                words += [f"--{name.replace('_', '-')}", str(one)]
+                words += [option_of(name), str(one)]
     return shlex.join(words)
 
 
@@ -171,12 +184,10 @@ def _check(args: argparse.Namespace) -> None:
     for name, least in (("num_scenes", 1), ("num_others", 1), ("batch_size", 1), ("num_players", 0), ("steps", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
-            raise UsageError(
-                f"--{name.replace('_', '-')} {value} is below {least}: give a whole number from {least} up"
-            )
+            raise UsageError(f"{option_of(name)} {value} is below {least}: give a whole number from {least} up")
     check_few_steps(args)
     if args.edits and (other := next((name for name in _NOT_EDITS if getattr(args, name)), None)):
-        raise UsageError(f"--{other.replace('_', '-')} is not for --edits, which has a table of its own: leave one out")
+        raise UsageError(f"{option_of(other)} is not for --edits, which has a table of its own: leave one out")
     if args.into_card and not Path(args.model).is_dir():
         raise UsageError(f"--into-card is for a pipeline folder, and --model {args.model} is none: leave it out")
     if args.out.exists() and not args.out.is_dir():

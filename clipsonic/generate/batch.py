@@ -20,6 +20,7 @@ from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.files import write_whole
 from clipsonic.generate.options import PROMPTS, check_options, numbered
 from clipsonic.generate.rows import PROMPT_TABLE, Row, Table, options_of, read_rows, row_hash
+from clipsonic.options import naming_options
 from clipsonic.text import json_text
 
 if TYPE_CHECKING:
@@ -119,12 +120,13 @@ def _line_of(
     try:
         options = options_of(row, args, base, out, task.table)
         line.update(out=_inside(options.out, out), hash=row_hash(options, task.table))
-        kind = task.check(options)
-        files = [_inside(file, out) for file in numbered(Path(options.out), options.num_sounds)]
-        if twin := next((taken[file] for file in files if file in taken), None):
-            raise UsageError(f"out {line['out']} is also that of row {twin}: give another name")
-        pipeline.load_parts(kind, options.closer)
-        facts = task.make(kind, options, pipeline)
+        with naming_options(options):
+            kind = task.check(options)
+            files = [_inside(file, out) for file in numbered(Path(options.out), options.num_sounds)]
+            if twin := next((taken[file] for file in files if file in taken), None):
+                raise UsageError(f"out {line['out']} is also that of row {twin}: give another name")
+            pipeline.load_parts(kind, options.closer)
+            facts = task.make(kind, options, pipeline)
     except (ClipsonicError, OSError) as error:
         return {**line, "error": str(error)}
     except Exception as error:  # the border: whatever one row brings about, the others are made

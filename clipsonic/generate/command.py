@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from clipsonic.errors import UsageError
 from clipsonic.generate.options import build_parser, check_options, is_video_file, level_of, numbered
-from clipsonic.options import device_of
+from clipsonic.options import device_of, naming_options
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,11 +42,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
         return run_batch(args, load_pipeline, Task(make_prompt))
     started = time.perf_counter()
-    kind = check_options(args)
-    asked = read_prompt(kind, args)
-    pipeline = load_pipeline(args)
-    pipeline.load_parts(kind, args.closer)
-    facts = {"loading_s": round(time.perf_counter() - started, 2), **make(args, asked, pipeline)}
+    with naming_options(args):
+        kind = check_options(args)
+        asked = read_prompt(kind, args)
+        pipeline = load_pipeline(args)
+        pipeline.load_parts(kind, args.closer)
+        facts = {"loading_s": round(time.perf_counter() - started, 2), **make(args, asked, pipeline)}
     if facts["notice"]:
         print(facts["notice"], file=sys.stderr)
     return {"message": message_of(facts, args), **facts}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipsonic.errors import UsageError
-from clipsonic.options import add_device, add_few_steps, check_few_steps, command_parser
+from clipsonic.options import add_device, add_few_steps, check_few_steps, command_parser, option_of
 from clipsonic.prior.closer_names import CHOICES, unknown
 from clipsonic.text import check_text
 
@@ -236,7 +236,7 @@ def check_texts(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None:
     """Raises UsageError for texts that are none."""
     for name in names:
         if (text := getattr(args, name)) is not None:
-            check_text(text, f"--{name.replace('_', '-')}")
+            check_text(text, option_of(name))
 
 
 def check_spectrogram(args: argparse.Namespace) -> None:
@@ -246,7 +246,11 @@ def check_spectrogram(args: argparse.Namespace) -> None:
 
 
 def check_closer(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None:
-    """Raises UsageError for an unknown closer, or one that would have no effect; `names` are of options with texts."""
+    """Raises UsageError for an unknown closer, one that would have no effect, or a prior that is not there.
+
+    Args:
+        names: of options with texts.
+    """
     if args.closer not in CHOICES:
         raise UsageError(unknown(args.closer, "--closer"))
     has_text = any(getattr(args, name) is not None for name in names)
@@ -256,6 +260,8 @@ def check_closer(args: argparse.Namespace, names: Sequence[str] = TEXTS) -> None
         raise UsageError(f"--ear {args.ear} hears the sound of --audio, and there is none: leave it out")
     if args.prior is not None and args.closer in ("zero-shot", "neighbours"):
         raise UsageError(f"--prior has no effect with --closer {args.closer}: leave one of them out")
+    if args.prior is not None and not Path(args.prior).is_dir():
+        raise UsageError(f"--prior {args.prior} is not a folder: give what clipsonic train --config prior wrote")
 
 
 def check_number(args: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ from scipy.signal import oaconvolve
 
 from clipsonic.audio.loudness import limited
 from clipsonic.audio.wave import read_audio, resample
-from clipsonic.errors import UsageError
+from clipsonic.errors import ClipsonicError, UsageError
 from clipsonic.generate.rows import has_frames
 from clipsonic.ingest.opening import FFMPEG_ERRORS, open_media, raise_if_not_its_fault, sound_stream
 from clipsonic.ingest.probe import clock_of
@@ -194,9 +194,14 @@ def read_sound(path: str | Path) -> tuple[np.ndarray, int]:
     """A sound file, or a video's own sound, as it is a prompt: (T,) or (C, T) float32, and its rate in Hz.
 
     Raises:
-        UsageError, ClipsonicError: it cannot be read.
+        UsageError: there is no such file, or it cannot be read.
     """
-    return own_track(path, "to go by: give another file") if has_frames(path) else read_audio(path)
+    if has_frames(path):
+        return own_track(path, "to go by: give another file")
+    try:
+        return read_audio(path)
+    except ClipsonicError as error:  # to its reader a failure, to whoever named the file a wrong one
+        raise UsageError(str(error)) from None
 
 
 def _frames_in_place(packets: Iterator[Any], jitter_s: float) -> Iterator[Any]:

@@ -137,11 +137,7 @@ def edit(
     generators = asked.generators_for(1, num_sounds, generator, seed)
     if work is None:
         return _unchanged(heard, num_sounds)
-    if kind is None and wish.start == 1.0 and work.has_blind_window:
-        raise UsageError(
-            f"without a prompt more is to be made than the model can see beyond, {pipeline.segment.seconds:.2f} s at "
-            "once: give a prompt, or make less anew"
-        )
+    _check_led(wish, work, prompt, pipeline.segment.seconds)
     scale = _default_scale(wish, work, prompt) if guidance_scale is None else guidance_scale
     steps, guidance = pipeline.sampling(num_inference_steps, scale, guidance_interval, guidance_rescale)
     asked.check_options(guidance.scale, negative_text, video_tokens, "np")
@@ -181,7 +177,7 @@ def _check(wish: Edit, prompt: Prompt, pull: float, scale: float | None) -> None
         raise UsageError(f"from_text changes a sound as a prompt differs from these words: give {missing} too")
     if prompt.kind is None and scale not in (None, 1.0):
         raise UsageError(f"guidance_scale {scale:g} has no effect without a prompt: leave it out, or give one")
-    if prompt.kind in ("video", "audio") and prompt.start_s < 0.0:
+    if prompt.kind in ("video", "audio") and wish.before_s > 0.0 > prompt.start_s:
         raise UsageError(
             f"before_s {wish.before_s:g} begins {-prompt.start_s:g} s before the {prompt.kind} does: leave it out, or "
             "give another prompt"
@@ -190,6 +186,15 @@ def _check(wish: Edit, prompt: Prompt, pull: float, scale: float | None) -> None
         raise UsageError(f"pull {pull:g} must be 0 or more: 3 to 10 are usual")
     if pull and (prompt.from_text is not None or wish.is_whole):
         raise UsageError(f"pull {pull:g} has no effect where no part is kept as it is: leave it out")
+
+
+def _check_led(wish: Edit, work: Work, prompt: Prompt, seconds: float) -> None:
+    """Raises UsageError where neither a prompt nor anything given leads a window of the model, `seconds` long."""
+    if prompt.kind is None and wish.start == 1.0 and work.has_blind_window:
+        raise UsageError(
+            f"without a prompt more is to be made than the model can see beyond, {seconds:.2f} s at once: give a "
+            "prompt, or make less anew"
+        )
 
 
 def _is_led(wish: Edit, work: Work) -> bool:

@@ -26,7 +26,7 @@ from clipsonic.audio.wave import resample, rms_db
 from clipsonic.diffusion import masks
 from clipsonic.diffusion.editing import start_of
 from clipsonic.errors import UsageError
-from clipsonic.pipeline.denoising import Timeline, window_starts
+from clipsonic.pipeline.denoising import MAX_DURATION_S, Timeline, window_starts
 from clipsonic.specs import MelSpec, SegmentSpec
 
 Samples = npt.NDArray[np.float64]
@@ -82,8 +82,8 @@ class Edit:
             raise UsageError(f"{' and '.join(given)} are asked for together: ask for one, or draw both as one mask")
         if not given and self.strength is None:
             raise UsageError(
-                "nothing is to be made anew: give a region (remake), a mask, a band (above_hz, below_hz), seconds "
-                "(extend_s, before_s) or a strength"
+                "nothing is to be made anew: give regions (remake), cells (mask), a band (above_hz, below_hz), seconds "
+                "more (extend_s, before_s), or how far all of it may change (strength)"
             )
         if self.strength is not None:
             start_of(self.strength)
@@ -162,17 +162,17 @@ class Sound:
         """Of (T,) or (C, T) in [-1, 1]; what is kept of it says how loud it is.
 
         Raises:
-            UsageError: not such a sound, silence, or one that is shorter than a column of the model looks at.
+            UsageError: not such a sound, silence, or one that is shorter than one window of the mel.
         """
         samples_CT = np.atleast_2d(np.asarray(sound, np.float64))
-        if samples_CT.ndim != 2 or not samples_CT.size or not np.isfinite(samples_CT).all():
+        if samples_CT.ndim != 2 or not len(samples_CT) or not np.isfinite(samples_CT).all():
             raise UsageError(f"a sound of shape {samples_CT.shape} must be (T,) or (C, T) of finite samples")
         spec = log_mel.spec
         wave_T = resample(mixed(samples_CT), rate_hz, spec.sample_rate_hz)
         if len(wave_T) < spec.n_fft:
             raise UsageError(
-                f"the sound lasts {len(wave_T) / spec.sample_rate_hz:.3f} s, and the model looks at "
-                f"{spec.n_fft / spec.sample_rate_hz:.3f} s at once: give a longer one"
+                f"the sound lasts {len(wave_T) / spec.sample_rate_hz:.3f} s and must last at least "
+                f"{spec.n_fft / spec.sample_rate_hz:.3f} s, one window of the model's spectrogram: give a longer one"
             )
         if rms_db(wave_T) < QUIETEST_DB:
             raise UsageError(f"the sound is silent, below {QUIETEST_DB:g} dB: there is nothing to go by, use generate")
@@ -219,7 +219,13 @@ def work_of(edit: Edit, sound: Sound, log_mel: LogMel, segment: SegmentSpec) -> 
     """
     spec, num_given = segment.mel, len(sound.wave_T)
     before, after = (round(s * spec.sample_rate_hz) for s in (edit.before_s, edit.extend_s))
-    whole = Timeline.of((before + num_given + after) / spec.sample_rate_hz, segment)
+    seconds = (before + num_given + after) / spec.sample_rate_hz
+    if seconds > MAX_DURATION_S:
+        raise UsageError(
+            f"what comes out would last {seconds:.2f} s, and at most {MAX_DURATION_S:g} s can be: edit a part of the "
+            "sound, or add less to it"
+        )
+    whole = Timeline.of(seconds, segment)
     asked_MF = edit.made(spec, whole.num_columns, num_given)
     used = min(whole.num_columns, spec.enough_mel_frames(whole.num_samples))
     if not bool(asked_MF.any()):

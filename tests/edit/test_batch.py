@@ -39,6 +39,7 @@ ROWS = [
     {"sound": "film.mp4", "remake": ["1.2:1.4"], "out": "b.mkv"},
     {"sound": "noise.wav", "remake": "0.3-0.4", "out": "c.wav"},
     {"sound": "noise.wav", "remake": "0.9:3", "out": "d.wav"},
+    {"sound": "noise.wav", "extend_s": -1, "out": "e.wav"},
 ]
 
 
@@ -48,11 +49,12 @@ def test_every_row_is_edited_with_its_own_options_and_bad_ones_cost_themselves(
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     assert batch(model, path, "--out", tmp_path / "out") == 1
-    assert "3 of 5 rows are made" in capsys.readouterr().err
+    assert "3 of 6 rows are made" in capsys.readouterr().err
     lines = report(tmp_path / "out")
-    assert [line["files"] for line in lines] == [["deep/a.flac"], ["0002.wav"], ["b.mkv"], [], []]
+    assert [line["files"] for line in lines] == [["deep/a.flac"], ["0002.wav"], ["b.mkv"], [], [], []]
     assert "FROM:TO" in lines[3]["error"]
     assert "1.200 s" in lines[4]["error"]
+    assert lines[5]["error"].startswith("--extend-s -1 must be")
     assert read_tags(tmp_path / "out" / "deep" / "a.flac")["edited"] == "remake 0.3:0.4, remake 0.6:0.7"
     assert len(soundfile.read(tmp_path / "out" / "0002.wav")[0]) == 52920 + 4410
     before = (tmp_path / "out" / "deep" / "a.flac").stat().st_mtime_ns

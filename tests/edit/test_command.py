@@ -248,7 +248,7 @@ def test_the_track_of_a_video_becomes_a_sound_file_bit_for_bit(
 WRONG = {
     "no sound": ([*PROMPTLESS, "--out", "a.wav"], "no sound is given"),
     "no out": (["{sound}", *PROMPTLESS], "--out is missing"),
-    "nothing to do": (["{sound}", "--out", "a.wav"], "nothing is to be made anew"),
+    "nothing to do": (["{sound}", "--out", "a.wav"], "give regions (--remake), cells (--mask), a band (--above-hz, "),
     "two prompts": (["{sound}", "--text", "a", "--image", "b", "--out", "a.wav"], "--text and --image given"),
     "contradiction": (["{sound}", "--above-hz", "900", *PROMPTLESS, "--out", "a.wav"], "are asked for together"),
     "not there": (["none.wav", *PROMPTLESS, "--out", "a.wav"], "none.wav does not exist"),
@@ -264,8 +264,18 @@ WRONG = {
     "before the frames": (["{film}", "--before-s", "1", "--out", "a.wav"], "begins before the first picture"),
     "beyond the picture": (["{film}", "--extend-s", "1", "--out", "a.mp4"], "beyond the end of the picture at 2.00 s"),
     "start without a video": (["{sound}", *PROMPTLESS, "--start-s", "1", "--out", "a.wav"], "give it with --video"),
-    "strength": (["{sound}", "--strength", "1.5", "--out", "a.wav"], "strength 1.5"),
-    "from text alone": (["{sound}", "--strength", "0.5", "--from-text", "a", "--out", "a.wav"], "give a prompt too"),
+    "strength": (["{sound}", "--strength", "1.5", "--out", "a.wav"], "edit: --strength 1.5 must be above 0"),
+    "less than nothing": (["{sound}", "--extend-s", "-1", "--out", "a.wav"], "edit: --extend-s -1 must be 0 or more"),
+    "more than can be": (["{sound}", "--extend-s", "4000", "--out", "a.wav"], "4001.20 s, and at most 3600 s can be"),
+    "guidance alone": (["{sound}", *PROMPTLESS, "--guidance", "3", "--out", "a.wav"], "--guidance 3 has no effect"),
+    "steps": (["{sound}", *PROMPTLESS, "--steps", "0", "--out", "a.wav"], "edit: --steps 0 must be at least 1"),
+    "pull": (["{sound}", *PROMPTLESS, "--pull", "-1", "--out", "a.wav"], "edit: --pull -1 must be 0 or more"),
+    "pull of a whole": (["{sound}", "--strength", "1", "--pull", "3", "--out", "a.wav"], "edit: --pull 3 has no"),
+    "start before the video": (
+        ["{sound}", *PROMPTLESS, "--video", "{video}", "--start-s", "-1", "--out", "a.wav"],
+        "edit: --start-s -1.0 must be 0 or more",
+    ),
+    "from text alone": (["{sound}", "--strength", "1", "--from-text", "a", "--out", "a.wav"], "edit: --from-text"),
     "no mask": (["{sound}", "--mask", "none.png", "--out", "a.wav"], "none.png does not exist"),
     "number": (["{sound}", *PROMPTLESS, "--num-sounds", "0", "--out", "a.wav"], "--num-sounds 0 must be at least 1"),
     "spectrogram": (["{sound}", *PROMPTLESS, "--spectrogram", "s.jpg", "--out", "a.wav"], "must end in .png"),
@@ -289,6 +299,37 @@ def test_wrong_usage_gets_one_sentence_and_exit_2(
     assert not list(tmp_path.iterdir())
 
 
+DAMAGED = {
+    "sound": ("a.flac", ["{file}", *PROMPTLESS]),
+    "sound to draw": ("a.flac", ["{file}", "--canvas", "c.png"]),
+    "no sound": ("a.wav", ["{file}", *PROMPTLESS]),
+    "video": ("film.mp4", ["{file}", *PROMPTLESS]),
+    "video as a prompt": ("film.mp4", ["{sound}", *PROMPTLESS, "--video", "{file}"]),
+    "picture": ("dog.jpg", ["{sound}", *PROMPTLESS, "--image", "{file}"]),
+    "mask": ("dog.jpg", ["{sound}", "--mask", "{file}"]),
+    "embeddings": ("e.npy", ["{sound}", *PROMPTLESS, "--embeds", "{file}"]),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_file_is_wrong_usage_of_whatever_kind_it_is(
+    model: Path, prompts: dict[str, str], given: dict[str, str], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, kind: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    name, words = DAMAGED[kind]
+    if name == "a.flac":
+        soundfile.write(name, soundfile.read(given["sound"])[0], RATE_HZ)
+        whole = Path(name).read_bytes()
+    else:
+        folders = {"film.mp4": given["film"], "a.wav": given["sound"]}
+        whole = Path(folders.get(name, Path(prompts["image"]).with_name(name))).read_bytes()
+    Path(name).write_bytes(whole[:20] if name == "a.wav" else whole[: len(whole) // 2])
+    assert edit(model, *(word.format(file=name, **given) for word in words), "--out", "b.wav") == 2
+    assert name in capsys.readouterr().err.strip().splitlines()[-1]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+
+
 @pytest.mark.parametrize("word", ["1-2", "1", "a:b", "1:2:3"])
 def test_a_region_that_is_none_is_refused_by_the_parser(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -301,6 +342,17 @@ def test_silence_is_refused(model: Path, tmp_path: Path, capsys: pytest.CaptureF
     soundfile.write(tmp_path / "s.wav", np.zeros(16000), 16000, "PCM_16")
     assert edit(model, tmp_path / "s.wav", *PROMPTLESS, "--out", tmp_path / "a.wav") == 2
     assert "the sound is silent" in capsys.readouterr().err
+
+
+def test_a_file_with_less_than_one_window_is_refused_as_too_short(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for count in (511, 0):
+        soundfile.write(tmp_path / "s.wav", np.ones(count) * 0.1, 16000, "PCM_16")
+        assert edit(model, tmp_path / "s.wav", "--strength", 0.5, "--out", tmp_path / "a.wav") == 2
+        assert f"lasts {count / 16000:.3f} s and must last at least 0.032 s" in capsys.readouterr().err
+    soundfile.write(tmp_path / "s.wav", np.ones(512) * 0.1, 16000, "PCM_16")  # much less than the model's segment
+    assert edit(model, tmp_path / "s.wav", "--strength", 0.5, "--out", tmp_path / "a.wav") == 0
 
 
 def test_more_channels_than_a_file_holds_are_refused_and_a_wav_holds_them(

@@ -294,6 +294,13 @@ def test_wrong_usage_is_refused_before_any_work(tmp_path: Path, words: list[str]
         run(build_parser("clipsonic evaluate").parse_args([*plain, *words]))
 
 
+def test_what_the_pipeline_refuses_names_the_commands_options(unknown_corpus: Path, tmp_path: Path) -> None:
+    make_pipeline().save_pretrained(tmp_path / "pipeline")
+    words = ["--model", str(tmp_path / "pipeline"), "--corpus", str(unknown_corpus), "--out", str(tmp_path / "out")]
+    with pytest.raises(UsageError, match="--guidance nan must be a finite number"):
+        run(build_parser("clipsonic evaluate").parse_args([*words, "--guidance", "nan"]))
+
+
 def save_with_few_steps(folder: Path) -> None:
     """A pipeline whose few steps make other sounds than its other steps."""
     pipeline, shape = make_pipeline(), LowRank(2, 64.0)

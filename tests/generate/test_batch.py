@@ -129,7 +129,7 @@ BAD_LINES = {
     '{"text": ["a", "b"]}': "text ['a', 'b'] cannot be read: give a word",
     '{"text": "a", "seed": true}': "seed True cannot be read: give a whole number",
     '{"text": "a", "seed": 1e400}': "seed inf cannot be read: give a whole number",
-    '{"text": "a", "duration_s": NaN}': "duration_s nan",
+    '{"text": "a", "duration_s": NaN}': "--duration-s nan",
     '{"text": "a", "loudness": [1]}': "loudness [1] cannot be read: give a number or off",
     '{"text": "a\\u0000b"}': "text 'a\ufffdb' holds a NUL: leave it out",
     '{"text": "a\\ud800"}': "text 'a\ufffd' is not valid Unicode",

@@ -192,15 +192,22 @@ WRONG = {
     "video is a picture": (["--image", "{video}", "--out", "a.wav"], "not a picture"),
     "start beyond the end": (
         ["--video", "{video}", "--start-s", "9", "--out", "a.wav"],
-        "start_s 9 lies beyond the end",
+        "generate: --start-s 9 lies beyond the end",
     ),
     "start without video": (["--text", "a", "--start-s", "9", "--out", "a.wav"], "give it with --video"),
-    "duration": (["--text", "a", "--duration-s", "3601", "--out", "a.wav"], "at most 3600"),
+    "duration": (["--text", "a", "--duration-s", "3601", "--out", "a.wav"], "generate: --duration-s 3601 must be"),
     "closer": (["--text", "a", "--closer", "best", "--out", "a.wav"], "--closer best is unknown"),
     "closer without text": (["--image", "{image}", "--closer", "prior", "--out", "a.wav"], "there is none"),
     "no prior": (["--text", "a", "--closer", "prior", "--out", "a.wav"], "needs a prior"),
     "prior unused": (["--text", "a", "--closer", "zero-shot", "--prior", "x", "--out", "a.wav"], "no effect"),
-    "steps": (["--text", "a", "--steps", "0", "--out", "a.wav"], "num_inference_steps 0"),
+    "steps": (["--text", "a", "--steps", "0", "--out", "a.wav"], "generate: --steps 0 must be at least 1"),
+    "guidance": (["--text", "a", "--guidance", "nan", "--out", "a.wav"], "generate: --guidance nan must be a finite"),
+    "negative text alone": (
+        ["--text", "a", "--negative-text", "b", "--guidance", "1", "--out", "a.wav"],
+        "generate: --negative-text has no effect at --guidance 1: give",
+    ),
+    "tokens": (["--video", "{video}", "--video-tokens", "x", "--out", "a.wav"], "generate: --video-tokens 'x' is"),
+    "missing prior": (["--text", "a", "--prior", "none", "--out", "a.wav"], "--prior none is not a folder"),
     "spectrogram": (["--text", "a", "--spectrogram", "s.jpg", "--out", "a.wav"], "must end in .png"),
     "device": (["--text", "a", "--device", "abacus", "--out", "a.wav"], "--device abacus is unknown"),
 }
@@ -218,6 +225,30 @@ def test_wrong_usage_gets_one_sentence_and_exit_2(
     assert last.startswith("clipsonic generate: ")
     assert sentence in last
     assert not list(tmp_path.iterdir())
+
+
+DAMAGED = {
+    "video": ("street.mp4", ["--video", "{file}", "--out", "a.wav"]),
+    "video to write": ("street.mp4", ["--video", "{file}", "--out", "a.mp4"]),
+    "video to mix with": ("street.mp4", ["--video", "{file}", "--mix", "mix", "--out", "a.mp4"]),
+    "picture": ("dog.jpg", ["--image", "{file}", "--out", "a.wav"]),
+    "embeddings": ("e.npy", ["--embeds", "{file}", "--out", "a.wav"]),
+    "table": ("rows.csv", ["--batch", "{file}", "--out", "made"]),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_file_is_wrong_usage_of_whatever_kind_it_is(
+    model: Path, prompts: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, kind: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    name, words = DAMAGED[kind]
+    whole = b'text\n"a dog barking"\n' if name == "rows.csv" else (Path(prompts["image"]).parent / name).read_bytes()
+    Path(name).write_bytes(whole[: len(whole) // 2])
+    assert generate(model, *(word.format(file=name) for word in words)) == 2
+    assert name in capsys.readouterr().err.strip().splitlines()[-1]
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
 def test_a_broken_pipeline_folder_gets_one_sentence_and_exit_1(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
-from safetensors.torch import load_file, save_file
+from makers_low_rank import MEL, WIDTH, make_adapter, make_pipeline, mels
+from safetensors.torch import load_file
 
 from clipsonic.audio.vocoder import GriffinLim
 from clipsonic.audio.vocos import Vocos
@@ -20,51 +19,8 @@ from clipsonic.cli import main
 from clipsonic.diffusion.sampling import levels
 from clipsonic.diffusion.schedulers import make_scheduler
 from clipsonic.errors import CheckpointError, UsageError
-from clipsonic.models.dit import DiT1D
-from clipsonic.models.lowrank import LowRank, adapter_weights, add_adapter, remove_adapter
 from clipsonic.pipeline import ClipSonicPipeline
-from clipsonic.pipeline.adapter_folder import FEW_STEPS, Adapter
-from clipsonic.pipeline.adapters import ROUNDED_FILE
-from clipsonic.seeding import torch_generator
-from clipsonic.specs import MelSpec, SegmentSpec
-
-WIDTH = 8
-MEL = MelSpec(n_fft=512, hop_length=256, num_mels=32)
-
-
-def make_pipeline(width: int = 16, seed: int = 0) -> ClipSonicPipeline:
-    """Untrained, with weights everywhere."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        denoiser = DiT1D(num_mels=32, num_mel_frames=32, patch=4, width=width, depth=1, heads=2, embed_width=WIDTH,
-                         segment_seconds=0.512)  # fmt: skip
-        with torch.no_grad():
-            for weight in denoiser.parameters():
-                weight.add_(torch.randn(weight.shape) * 0.1)
-    pipeline = ClipSonicPipeline(
-        denoiser.eval(), make_scheduler("flow", flow_shift=3.0), SegmentSpec(MEL, 32, WIDTH, "toy/1"),
-        [-4.0] * 32, [2.0] * 32, num_inference_steps=3, guidance_scale=1.5,
-    )  # fmt: skip
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def make_adapter(folder: Path, pipeline: ClipSonicPipeline, seed: int = 0, steps: int = 0) -> Path:
-    """An adapter of that pipeline with weights everywhere."""
-    shape = LowRank(2, 4.0, ("block",))
-    add_adapter(pipeline.denoiser, shape, "made", seed)
-    generator = torch_generator(seed, "test.adapter")
-    for value in adapter_weights(pipeline.denoiser, "made").values():
-        value.data.copy_(torch.randn(value.shape, generator=generator) * 0.3)
-    found = Adapter.taken_from(pipeline.denoiser, "made", shape)
-    remove_adapter(pipeline.denoiser, "made")
-    Adapter(found.shape, found.network, found.base, found.weights, steps=steps, flow_shift=6.0).save(folder)
-    return folder
-
-
-def mels(pipeline: ClipSonicPipeline, **options: Any) -> np.ndarray:
-    made: np.ndarray = pipeline(embeds=np.eye(2, WIDTH, dtype=np.float32), output_type="mel", **options).mels
-    return made
+from clipsonic.pipeline.adapter_folder import FEW_STEPS
 
 
 @pytest.fixture
@@ -221,128 +177,6 @@ def test_few_steps_that_cannot_be_are_refused(
     for steps in (0, 5):
         with pytest.raises(UsageError, match=f"few steps {steps} must be a whole number from 1 to 4"):
             pipeline.set_few_steps(steps)
-
-
-# --------------------------------------------------------------- few steps of weights in another type
-
-
-def rounded(folder: Path, how: str, type_: torch.dtype) -> ClipSonicPipeline:
-    """The pipeline of a folder with its weights in this type, by one of the ways there are."""
-    if how == "loaded so":
-        return quiet(ClipSonicPipeline.from_pretrained(folder, torch_dtype=type_))
-    if how == "by plain diffusers":
-        return quiet(DiffusionPipeline.from_pretrained(str(folder)).to(type_))
-    pipeline = quiet(ClipSonicPipeline.from_pretrained(folder))
-    if how == "with few steps on":
-        pipeline.set_few_steps(1)
-    if how == "network alone":
-        pipeline.denoiser.to(type_)
-        return pipeline
-    if how == "there and back":
-        return pipeline.to(type_).to(torch.float32)
-    if how == "by way of another":
-        return pipeline.to(torch.float16 if type_ == torch.bfloat16 else torch.bfloat16).to(type_)
-    return pipeline.to("cpu", type_)
-
-
-def quiet(pipeline: ClipSonicPipeline) -> ClipSonicPipeline:
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-@pytest.fixture
-def folder(pipeline: ClipSonicPipeline, few: Path, tmp_path: Path) -> Path:
-    """A pipeline with few steps of its own."""
-    pipeline.load_few_steps(few)
-    pipeline.save_pretrained(tmp_path / "P")
-    return tmp_path / "P"
-
-
-WAYS = ["moved", "loaded so", "by plain diffusers", "with few steps on", "network alone", "there and back",
-        "by way of another"]  # fmt: skip
-
-
-@pytest.mark.parametrize("type_", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("how", WAYS)
-def test_few_steps_are_those_of_the_weights_in_whatever_type_and_saved_loaded_and_copied(
-    pipeline: ClipSonicPipeline, folder: Path, few: Path, tmp_path: Path, how: str, type_: torch.dtype
-) -> None:
-    pipeline.set_few_steps(4)
-    exact = mels(pipeline)
-    one = rounded(folder, how, type_)
-    one.set_few_steps(4)
-    np.testing.assert_allclose(mels(one), exact, atol=0.3)  # bfloat16: 0.04 measured, float16: 0.004
-    one.load_few_steps(few)  # the same, from where it was trained
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        one.save_pretrained(tmp_path / "saved")
-    shutil.copytree(tmp_path / "saved", tmp_path / "copy")
-    shutil.rmtree(tmp_path / "saved")
-    for again in (ClipSonicPipeline.from_pretrained(tmp_path / "copy"), rounded(tmp_path / "copy", "loaded so", type_)):
-        quiet(again).set_few_steps(4)
-        np.testing.assert_allclose(mels(again), exact, atol=0.3)
-        again.load_few_steps(few)
-    whole = ClipSonicPipeline.from_pretrained(folder)
-    whole.load_few_steps(tmp_path / "copy")  # what the rounded ones were saved with is that of the exact ones too
-
-
-def test_few_steps_fit_a_pipeline_that_was_made_in_memory_and_moved_to_bfloat16(
-    pipeline: ClipSonicPipeline, few: Path, tmp_path: Path
-) -> None:
-    pipeline.to(torch.bfloat16)
-    pipeline.load_few_steps(few)
-    pipeline.save_pretrained(tmp_path / "P")
-    again = ClipSonicPipeline.from_pretrained(tmp_path / "P")
-    again.set_few_steps(2)
-    assert again.default_steps == 2
-
-
-@pytest.mark.parametrize("how", ["moved", "loaded so", "network alone"])
-def test_weights_that_were_changed_are_others_in_whatever_type(
-    pipeline: ClipSonicPipeline, folder: Path, few: Path, tmp_path: Path, how: str
-) -> None:
-    one = rounded(folder, how, torch.bfloat16)
-    with torch.no_grad():
-        next(one.denoiser.parameters())[0].add_(0.1)
-    with pytest.raises(CheckpointError, match="was not trained on this denoiser's weights"):
-        one.set_few_steps(2)
-    with pytest.warns(UserWarning, match="the few-step adapter is not saved"):
-        one.save_pretrained(tmp_path / "other")
-    assert not (tmp_path / "other" / FEW_STEPS).exists()
-    again = ClipSonicPipeline.from_pretrained(tmp_path / "other")
-    with pytest.raises(CheckpointError, match="was not trained on this denoiser's weights"):
-        again.load_few_steps(few)
-    swapped = next((folder / "denoiser").glob("*.safetensors"))  # other weights in a folder that was saved rounded
-    rounded(folder, how, torch.bfloat16).save_pretrained(tmp_path / "saved")
-    save_file(make_pipeline(seed=1).denoiser.state_dict(), tmp_path / "saved" / "denoiser" / swapped.name)
-    with pytest.raises(CheckpointError, match="was not trained on this denoiser's weights"):
-        ClipSonicPipeline.from_pretrained(tmp_path / "saved").set_few_steps(2)
-
-
-def test_few_steps_work_on_a_compiled_network(folder: Path, pipeline: ClipSonicPipeline) -> None:
-    one = quiet(ClipSonicPipeline.from_pretrained(folder))
-    one.denoiser = torch.compile(one.denoiser, backend="eager")
-    one.set_few_steps(4)
-    pipeline.set_few_steps(4)
-    np.testing.assert_allclose(mels(one), mels(pipeline), atol=1e-5)
-
-
-def test_a_folder_saved_into_again_keeps_no_few_steps_of_other_weights(
-    folder: Path, pipeline: ClipSonicPipeline
-) -> None:
-    make_pipeline().save_pretrained(folder)  # the same weights: what lies there still fits
-    assert (folder / FEW_STEPS).is_dir()
-    make_pipeline(seed=1).save_pretrained(folder)
-    assert not (folder / FEW_STEPS).exists()
-    rounded_file = folder / ROUNDED_FILE
-    pipeline.to(torch.bfloat16)
-    pipeline.save_pretrained(folder)
-    assert rounded_file.is_file()
-    make_pipeline().save_pretrained(folder)
-    assert not rounded_file.exists()
-    rounded_file.write_text("[]")
-    with pytest.raises(CheckpointError, match=r"is damaged .*: bring the file again, or remove it"):
-        ClipSonicPipeline.from_pretrained(folder).load_few_steps(folder)
 
 
 def test_a_part_that_cannot_be_saved_is_said(pipeline: ClipSonicPipeline, tmp_path: Path) -> None:

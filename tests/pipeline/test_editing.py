@@ -313,10 +313,11 @@ def test_what_cannot_be_is_refused_in_one_sentence(pipeline: ClipSonicPipeline, 
     ("make", "reason"),
     [
         (lambda: np.zeros(8000), "silent"),
-        (lambda: sound()[:, :500], "looks at 0.032 s"),
+        (lambda: sound()[:, :500], "lasts 0.031 s and must last at least 0.032 s, one window"),
         (lambda: np.full(8000, np.nan), "finite samples"),
         (lambda: np.zeros((2, 2, 2)), "must be"),
-        (lambda: np.zeros(0), "must be"),
+        (lambda: np.zeros((0, 8000)), "must be"),
+        (lambda: np.zeros(0), "lasts 0.000 s and must last"),
     ],
 )
 def test_a_sound_that_gives_nothing_to_go_by_is_refused(
