@@ -101,4 +101,4 @@ def test_an_ear_of_a_half_says_so_and_goes_on_with_that_half_only(
     assert main(again) != 0
     assert "another kind of ear" in capsys.readouterr().err
     assert main(["train", *words, "--out", str(tmp_path / "third"), "--data.half", "2"]) == 2
-    assert "data.half is 2, it must be 0 or 1" in capsys.readouterr().err
+    assert "data.half 2 must be 0 or 1" in capsys.readouterr().err
