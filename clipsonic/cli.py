@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "merge": ("clipsonic.shards.merge_command", "make one corpus of several"),
     "split": ("clipsonic.shards.split_command", "make several corpora of one, by source video"),
     "reembed": ("clipsonic.ingest.reembed_command", "embed the kept pictures of a corpus with another CLIP"),
+    "hear": ("clipsonic.ear.hear_command", "say of each record whether its sound belongs to its picture"),
     "embed-pairs": ("clipsonic.ingest.embed_pairs_command", "embed pictures and captions, to train a prior on"),
     "train": ("clipsonic.train.command", "train a sound model, an adapter, a CLIP, a prior, a vocoder"),
     "convert": ("clipsonic.convert.command", "turn a published text prior or vocoder into a folder of ours"),

@@ -59,10 +59,11 @@ class Ear(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own two 
         channels: widths of the stages, each halving time and frequency.
         depths: convolutions in each stage.
         hidden: width before the last layer.
+        half: of the source videos, which it has learned from (`shards.selection.half_of`); None: all, or unknown.
         mel: the mel space that it looks at: the fields of `MelSpec`, each a key of the config.
 
     Raises:
-        SpecError: an impossible mel space.
+        SpecError: an impossible mel space, or a half that is none.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -76,9 +77,12 @@ class Ear(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own two 
         channels: Sequence[int] = (24, 40, 80, 128),
         depths: Sequence[int] = (1, 2, 2, 2),
         hidden: int = 256,
+        half: int | None = None,
         **mel: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        if half not in (None, 0, 1):
+            raise SpecError(f"half {half!r} of an ear must be 0, 1 or none: name the half that it has learned from")
         self.spec = MelSpec(**mel)
         self.log_mel = LogMel(self.spec)
         widths = (1, *channels)
@@ -90,6 +94,12 @@ class Ear(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own two 
     def space(self) -> str:
         """Fingerprint of the CLIP space that it answers in."""
         return str(self.config["space"])
+
+    @property
+    def learned_half(self) -> int | None:
+        """The half of the source videos that it has learned from, 0 or 1; None from all, or unknown."""
+        half: int | None = dict(self.config).get("half")
+        return half
 
     @property
     def fingerprint(self) -> str:

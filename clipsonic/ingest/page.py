@@ -1,7 +1,7 @@
 """A corpus as one self-contained HTML page: numbers, histograms, refusals, and records to look at and to hear.
 
 Guarantee: nothing is loaded from elsewhere; every text is escaped; equal corpora give equal pages.
-Price: about 0.15 MB per record shown, 24 of them.
+Price: about 0.15 MB per record shown, 24 of them and, where `clipsonic hear` was asked, 6 of each end.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from clipsonic.shards.writer import read_shard
 NUM_SHOWN = 24
 _TEMPLATE = "page.html.j2"
 CHART_WIDTH, CHART_HEIGHT = 520.0, 150.0
+_BELONGING = "share of other videos' frames that fit the sound worse"
+_ENDS = {"least": "Sound and picture belong together least", "most": "Sound and picture belong together most"}
+Shown = tuple[Record, dict[str, Any]]
 _MAX_BAR_WIDTH, _MAX_LABELS = 52.0, 10
 
 
@@ -34,7 +37,10 @@ def html_page(where: str | Path | Corpus, report: CorpusReport) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown = [_card(record) for record in _spread(open_corpus(where), report.records, NUM_SHOWN)]
+    corpus = open_corpus(where)
+    ends = _ends(corpus, report)
+    groups = [(title, [_card(*found) for found in ends[name]]) for name, title in _ENDS.items() if ends[name]]
+    groups.append(("Some records", [_card(*found) for found in _spread(corpus, report.records, NUM_SHOWN)]))
     meaning = {str(reason): MEANING[reason] for reason in RefusalReason}
     said = (passed_over_in_words(report.passed_over), comments_in_words(report.comments))
     return environment.get_template(_TEMPLATE).render(
@@ -46,18 +52,31 @@ def html_page(where: str | Path | Corpus, report: CorpusReport) -> str:
         histograms=[
             ("Loudness", "dB of full scale", _bars(report.loudness)),
             ("Length", "seconds", _bars(report.lengths)),
+            *([("Belonging", _BELONGING, _bars(report.belonging))] if report.belongs else []),
         ],
         remarks=[words for words in said if words],
-        cards=shown,
+        groups=groups,
         chart=(CHART_WIDTH, CHART_HEIGHT),
     )
 
 
-def _spread(corpus: Corpus, num_records: int, count: int) -> list[Record]:
+def _ends(corpus: Corpus, report: CorpusReport) -> dict[str, list[Shown]]:
+    """The records whose sound belongs least and most to their picture."""
+    wanted = {*report.least, *report.most}
+    items = [item for item in corpus.facts() if item["key"] in wanted] if wanted else []
+    found = {record.key: (record, facts) for record, facts in _read(corpus, items)}
+    return {name: [found[key] for key in getattr(report, name) if key in found] for name in _ENDS}
+
+
+def _spread(corpus: Corpus, num_records: int, count: int) -> list[Shown]:
     """Records evenly spread over the corpus."""
     count = min(count, num_records)
     places = {place * num_records // count for place in range(count)}
-    chosen = [item for place, item in enumerate(corpus.facts()) if place in places]
+    return _read(corpus, [item for place, item in enumerate(corpus.facts()) if place in places])
+
+
+def _read(corpus: Corpus, chosen: list[dict[str, Any]]) -> list[Shown]:
+    """The records of these facts, in their order, each with its facts."""
     keys: dict[str, set[str]] = {}
     for item in chosen:
         keys.setdefault(item["shard"], set()).add(item["key"])
@@ -65,13 +84,13 @@ def _spread(corpus: Corpus, num_records: int, count: int) -> list[Record]:
     for shard, wanted in keys.items():
         corpus.bring(shard)
         records.update({record.key: record for record in read_shard(corpus.folder / shard, wanted)})
-    return [records[item["key"]] for item in chosen if item["key"] in records]
+    return [(records[item["key"]], item) for item in chosen if item["key"] in records]
 
 
-def _card(record: Record) -> dict[str, Any]:
+def _card(record: Record, facts: dict[str, Any]) -> dict[str, Any]:
     sound = encode_record(record)["flac"]
     return {
-        "facts": record.facts,
+        "facts": facts,
         "caption": record.caption,
         "picture": None if record.thumbnail is None else _data_uri("image/jpeg", record.thumbnail),
         "sound": _data_uri("audio/flac", sound),

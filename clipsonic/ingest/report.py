@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,18 @@ from clipsonic.ingest.plan import each_outcome, length_in_words, listing_of
 from clipsonic.ingest.sources import Outcome, comments_in_words, most_frequent_first, passed_over_in_words
 from clipsonic.shards.corpus import Corpus, open_corpus
 from clipsonic.shards.duplicates import near_duplicates
+from clipsonic.shards.heard import BELONGS
 from clipsonic.shards.selection import is_silent
 
 _EXAMPLES = 3
 _CLIPPED_SHARE = 0.001
 _MIX_LOSS_DB = 4.0  # two unrelated channels lose 3
 _PADDED_S = 0.05  # encoders begin and end a track by less than this early or late
+_NUM_ENDS = 6
+"""Records named at each end of what was heard."""
 _SHARES = ("silent", "still", "black", "clipped", "padded", "faintly_mixed")
-_ROW = [("seconds", "f8"), ("rms_db", "f4"), *((name, "?") for name in _SHARES)]
-"""What is held of a record, 18 bytes: a corpus of a million is looked at in the memory of a small one."""
+_ROW = [("seconds", "f8"), ("rms_db", "f4"), (BELONGS, "f4"), *((name, "?") for name in _SHARES)]
+"""What is held of a record, 22 bytes: a corpus of a million is looked at in the memory of a small one."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ class CorpusReport:
             than 4 dB of the sound lost when its channels became one.
         duplicates: share of records that look and sound like an earlier one; pairs: some of them, by key.
         rms_db: 5, 25, 50, 75 and 95 % quantiles of loudness.
-        loudness, lengths: histograms of rms_db and of seconds.
+        belongs: as `rms_db` of what `clipsonic hear` said, of records with sound; nothing where it has said nothing.
+        loudness, lengths, belonging: histograms of rms_db, of seconds and of belongs.
+        least, most: keys of the records that belong least and most, from the end on.
         codecs: "picture + sound" codec -> records, most frequent first.
     """
 
@@ -88,6 +94,10 @@ class CorpusReport:
     rms_db: list[float]
     loudness: Histogram
     lengths: Histogram
+    belongs: list[float]
+    belonging: Histogram
+    least: list[str]
+    most: list[str]
     codecs: dict[str, int]
 
     @property
@@ -110,7 +120,7 @@ def corpus_report(where: str | Path | Corpus) -> CorpusReport:
     corpus = open_corpus(where)
     index, codecs = corpus.index, Counter[str]()
     rows = np.fromiter((_row(item, codecs) for item in corpus.facts()), _ROW)
-    levels = rows["rms_db"][~np.isnan(rows["rms_db"])]
+    levels, heard = (rows[name][~np.isnan(rows[name])] for name in ("rms_db", BELONGS))
     duplicates = near_duplicates(corpus.facts())
     sources, listing = _Sources(), listing_of(corpus.name)
     for outcome in each_outcome(corpus.name):
@@ -137,9 +147,13 @@ def corpus_report(where: str | Path | Corpus) -> CorpusReport:
         **{name: _share(rows[name]) for name in _SHARES},
         duplicates=round(len(duplicates) / len(rows), 4) if len(rows) else 0.0,
         pairs=[(first, second) for second, first in heapq.nsmallest(_EXAMPLES, duplicates.items())],
-        rms_db=[round(float(level), 1) for level in np.percentile(levels, [5, 25, 50, 75, 95])] if len(levels) else [],
+        rms_db=_quantiles(levels, 1),
         loudness=_histogram(levels, np.arange(-120.0, 0.1, 5.0)),
         lengths=_histogram(rows["seconds"], np.linspace(0.0, index.spec.seconds + 1e-6, 17)),
+        belongs=_quantiles(heard, 3),
+        belonging=_histogram(heard, np.linspace(0.0, 1.0, 11)),
+        least=_end(corpus, heapq.nsmallest),
+        most=_end(corpus, heapq.nlargest),
         codecs=most_frequent_first(codecs),
     )
 
@@ -166,10 +180,12 @@ class _Sources:
 def _row(item: dict[str, Any], codecs: Counter[str]) -> tuple[Any, ...]:
     """A record's facts as `_ROW`; its codecs are counted."""
     codecs[f"{item.get('codec', '?')} + {item.get('sound_codec', '?')}"] += 1
+    silent = is_silent(item)
     return (
         item["seconds"],
         item.get("rms_db", float("nan")),
-        is_silent(item),
+        float("nan") if silent else item.get(BELONGS, float("nan")),
+        silent,
         item.get("still_share") == 1.0,
         item.get("black_share") == 1.0,
         item.get("clipped_share", 0.0) > _CLIPPED_SHARE,
@@ -189,6 +205,12 @@ def report_in_words(report: CorpusReport) -> str:
     if report.rms_db:
         low, _, middle, _, high = report.rms_db
         lines.append(f"loudness: median {middle:.1f} dB, 90 % of records between {low:.1f} and {high:.1f} dB")
+    if report.belongs:
+        low, _, middle, _, high = report.belongs
+        lines.append(
+            f"sound belongs to picture: median {middle:.2f}, 90 % of records between {low:.2f} and {high:.2f}, least "
+            f"{report.least[0]}"
+        )
     lines.append(
         f"silent {report.silent:.1%}, still {report.still:.1%}, black {report.black:.1%}, "
         f"clipped {report.clipped:.1%}, padded {report.padded:.1%}, faintly mixed "
@@ -211,6 +233,19 @@ def report_in_words(report: CorpusReport) -> str:
 
 def _number(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _end(corpus: Corpus, which: Callable[[int, Iterable[tuple[float, str]]], list[tuple[float, str]]]) -> list[str]:
+    """Keys of the records with sound at one end of what was heard; of equal ones by key."""
+    heard = ((item[BELONGS], item["key"]) for item in corpus.facts() if BELONGS in item and not is_silent(item))
+    return [key for _, key in which(_NUM_ENDS, heard)]
+
+
+def _quantiles(values: np.ndarray, digits: int) -> list[float]:
+    """5, 25, 50, 75 and 95 %; none of nothing."""
+    if not len(values):
+        return []
+    return [round(float(value), digits) for value in np.percentile(values, [5, 25, 50, 75, 95])]
 
 
 def _share(flags: np.ndarray) -> float:

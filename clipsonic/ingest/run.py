@@ -54,6 +54,7 @@ from clipsonic.ingest.plan import (
 from clipsonic.ingest.segments import Fit, ReadSettings
 from clipsonic.ingest.sources import Outcome, Remarks, list_jobs, most_frequent_first
 from clipsonic.options import device_of
+from clipsonic.shards.heard import with_heard
 from clipsonic.shards.writer import FACTS_NAME, INDEX_NAME, CorpusIndex, each_facts, write_facts
 from clipsonic.specs import CorpusSpec
 
@@ -319,9 +320,9 @@ def _conclude(
     _write_lines(destination, REFUSED_NAME, (outcome for outcome in each_outcome(out) if outcome.refused))
     write_json(out / STATE_FOLDER / LISTING_NAME, remarks.to_dict())
     destination.publish(f"{STATE_FOLDER}/{LISTING_NAME}", keep=True)
-    write_facts(out, (item for result in plan.results() for item in result["facts"]))
-    destination.publish(FACTS_NAME, keep=True)
     shards = [shard for result in plan.results() for shard in result["shards"]]
+    write_facts(out, with_heard(out, (item for result in plan.results() for item in result["facts"]), shards))
+    destination.publish(FACTS_NAME, keep=True)
     for name in set(destination.shards()) - {shard["name"] for shard in shards}:
         destination.withdraw(name)
     listed, reasons, num_open = 0, Counter[str](), 0

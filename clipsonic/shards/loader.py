@@ -46,6 +46,7 @@ class SegmentLoader(Endless):
         weights: of each corpus, above 0, in the stream; None takes all records as those of one corpus.
         keep: facts -> whether to use the record.
         drop_duplicates: leave out records that look and sound like an earlier one, see `duplicates`.
+        half: 0 or 1 takes only the videos of that half, see `selection.half_of`.
         num_workers: threads that make batches ahead.
         random_crop: False takes the first seconds of every record.
         cache_mb: memory of this machine for decoded records, in MiB, shared by all processes that read these corpora.
@@ -76,11 +77,12 @@ class SegmentLoader(Endless):
         random_crop: bool = True,
         cache_mb: float = 1024,
         few_shards: bool = False,
+        half: int | None = None,
     ) -> None:
         self._store = RecordStore(corpora, cache_mb)
         choice = choose(
             self._store.corpora, segment, split, weights=weights, val_share=val_share, keep=keep,
-            drop_silent=drop_silent, drop_duplicates=drop_duplicates,
+            drop_silent=drop_silent, drop_duplicates=drop_duplicates, half=half,
         )  # fmt: skip
         self.records = choice.records
         window_bytes = 1 if few_shards else self._store.window_bytes

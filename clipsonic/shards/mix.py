@@ -26,8 +26,9 @@ class Choice:
     Args:
         records: of all corpora, in their order.
         weights: of each corpus that has records, in the same order; None takes all records as one list.
-        report: how many records are `used`, and how many not: `other_split too_short silent filtered duplicate`; of
-            several corpora, `corpora` has the same for each, its name and its `share` of what is drawn.
+        report: how many records are `used`, and how many not: `other_split too_short silent filtered duplicate`,
+            of one half of the videos `other_half` too; of several corpora, `corpora` has the same for each, its name
+            and its `share` of what is drawn.
     """
 
     records: list[Candidate]
@@ -45,6 +46,7 @@ def choose(
     keep: Callable[[Facts], bool] | None = None,
     drop_silent: bool = True,
     drop_duplicates: bool = False,
+    half: int | None = None,
 ) -> Choice:
     """Choose records; the arguments are those of `SegmentLoader`.
 
@@ -62,7 +64,7 @@ def choose(
     usable, reports = list[Candidate](), []
     for number, corpus in enumerate(corpora):
         single = (item for item in corpus.facts() if not copies or _name(number, item) not in copies)
-        found, left_out = usable_records(single, segment, keep=keep, drop_silent=drop_silent, corpus=number)
+        found, left_out = usable_records(single, segment, keep=keep, drop_silent=drop_silent, half=half, corpus=number)
         usable += found
         num_copies = sum(name.startswith(f"{number}/") for name in copies)
         reports.append({"used": 0, "other_split": len(found), **left_out, "duplicate": num_copies})
@@ -122,10 +124,12 @@ def _check_some(
 
 def _nothing_usable(name: str, segment: SegmentSpec, split: Split, report: dict[str, int]) -> str:
     total = sum(report.values())
+    halved = f", {report['other_half']} in the other half" if "other_half" in report else ""
     return (
         f"corpus {name} has no usable record in split {split!r} for a segment of {segment.seconds:g} s: of {total} "
-        f"records {report['too_short']} are too short, {report['silent']} silent, {report['filtered']} filtered out "
-        f"and {report['other_split']} in the other split; ingest longer or louder videos, or train a shorter segment"
+        f"records {report['too_short']} are too short, {report['silent']} silent, {report['filtered']} filtered out"
+        f"{halved} and {report['other_split']} in the other split; ingest longer or louder videos, or train a "
+        "shorter segment"
     )
 
 

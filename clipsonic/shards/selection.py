@@ -43,14 +43,18 @@ def usable_records(
     *,
     keep: Callable[[Facts], bool] | None = None,
     drop_silent: bool = True,
+    half: int | None = None,
     corpus: int = 0,
 ) -> tuple[list[Candidate], dict[str, int]]:
-    """The records of a corpus that can be trained on, in its order, and how many are `too_short silent filtered`."""
-    left_out = {"too_short": 0, "silent": 0, "filtered": 0}
+    """The records of a corpus that can be trained on, in its order, and how many are `too_short silent filtered`, or,
+    where one `half` of the videos is asked for, of the `other_half`."""
+    left_out = {"too_short": 0, "silent": 0, "filtered": 0} | ({} if half is None else {"other_half": 0})
     usable = []
     for record in facts:
         candidate = _candidate(record, segment.mel.sample_rate_hz, corpus)
-        if candidate.num_samples < round(segment.num_samples * (1.0 - SHORT_BY)):
+        if half is not None and half_of(candidate.source) != half:
+            left_out["other_half"] += 1
+        elif candidate.num_samples < round(segment.num_samples * (1.0 - SHORT_BY)):
             left_out["too_short"] += 1
         elif drop_silent and is_silent(record):
             left_out["silent"] += 1
@@ -81,6 +85,16 @@ def held_out_sources(sources: Iterable[str], val_share: float) -> set[str]:
     return {source for source in by_place[:-1] if places[source] < val_share} or {by_place[0]}
 
 
+def half_of(source: str) -> int:
+    """Which half of all videos, 0 or 1, one is in by its name: so each half can be heard by who learned the other."""
+    return seed_for(0, "shards.half", source) & 1
+
+
+def source_of(facts: Facts) -> str:
+    """The video that a record is of."""
+    return str(facts.get("source_id") or facts.get("source") or facts["key"])
+
+
 def is_silent(facts: Facts) -> bool:
     """Nothing to learn from: no sound track, below -60 dB, or silent for more than 95 % of its time."""
     if not facts.get("has_audio", True):
@@ -93,5 +107,4 @@ def _candidate(facts: Facts, sample_rate_hz: int, corpus: int) -> Candidate:
     seconds = facts["seconds"]
     valid_s = facts.get("valid_seconds")
     true_s = seconds if valid_s is None else min(seconds, valid_s)
-    source = facts.get("source_id") or facts.get("source") or facts["key"]
-    return Candidate(facts["key"], facts["shard"], str(source), round(true_s * sample_rate_hz), corpus)
+    return Candidate(facts["key"], facts["shard"], source_of(facts), round(true_s * sample_rate_hz), corpus)

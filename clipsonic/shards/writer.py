@@ -35,6 +35,7 @@ from clipsonic.files import (
     whole_file,
     write_whole,
 )
+from clipsonic.shards.heard import with_heard
 from clipsonic.shards.record import Record, decode_record, encode_facts, encode_record
 from clipsonic.specs import CorpusSpec
 
@@ -275,7 +276,7 @@ def corpus_facts(folder: str | Path) -> list[dict[str, Any]]:
 def each_facts(folder: str | Path) -> Iterator[dict[str, Any]]:
     """The facts of every record, in order, each with "key" and "shard" (its tar's name); holds one at a time.
 
-    Read from `facts.jsonl.gz`; from the tars, slowly, where that file is missing.
+    Read from `facts.jsonl.gz`; from the tars and what was heard of them, slowly, where that file is missing.
 
     Raises:
         CorpusError: there is no corpus, or the facts are damaged or name a shard that is none of its index.
@@ -283,9 +284,11 @@ def each_facts(folder: str | Path) -> Iterator[dict[str, Any]]:
     folder = Path(folder)
     path = folder / FACTS_NAME
     if not path.is_file():
-        names = [str(shard["name"]) for shard in CorpusIndex.load(folder).shards]
+        shards = CorpusIndex.load(folder).shards
+        names = [str(shard["name"]) for shard in shards]
         records = ((name, record) for name in names for record in read_shard(folder / name))
-        yield from ({**record.facts, "key": record.key, "shard": name} for name, record in records)
+        stored = ({**record.facts, "key": record.key, "shard": name} for name, record in records)
+        yield from with_heard(folder, stored, shards)
         return
     try:
         with gzip.open(path, "rb") as lines:

@@ -202,6 +202,8 @@ class DataConfig:
         drop_silent: leave out silent records.
         drop_duplicates: leave out records that look and sound like an earlier one.
         filter: which records to use, an expression over their facts such as `lufs > -50 and still_share < 0.9`.
+        half: 0 or 1 learns from that half of the source videos only, so that `clipsonic hear` can ask who never saw
+            a video; none learns from all.
         cache_mb: memory of a machine for decoded records, in MiB, which all of its processes share that read the same;
             what does not fit is read from the shards each time.
         num_workers: threads that prepare batches ahead; they never change a batch.
@@ -215,6 +217,7 @@ class DataConfig:
     drop_silent: bool = True
     drop_duplicates: bool = False
     filter: str | None = None
+    half: int | None = None
     cache_mb: int = 1024
     num_workers: int = 1
     bank_size: int = 4096
@@ -224,6 +227,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         require(0.0 <= self.val_share < 1.0, "data.val_share", self.val_share, "from 0 to below 1")
+        require(self.half in (None, 0, 1), "data.half", self.half, "0 or 1, or none for both")
         require(1 <= self.bank_size <= 65_536, "data.bank_size", self.bank_size, "from 1 to 65536")
         require(self.cache_gb > 0, "data.cache_gb", self.cache_gb, "above 0")
 

@@ -89,10 +89,19 @@ def test_a_saved_ear_hears_the_same_and_has_the_same_name(ear: Ear, tmp_path: Pa
     )
 
 
-@pytest.mark.parametrize("change", [{"strange": 1}, {"hidden": 9}, {"num_mels": 0}])
+@pytest.mark.parametrize("change", [{"strange": 1}, {"hidden": 9}, {"num_mels": 0}, {"half": 2}])
 def test_a_folder_with_other_settings_or_weights_is_refused(ear: Ear, tmp_path: Path, change: dict[str, int]) -> None:
     ear.save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
     config = tmp_path / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
     with pytest.raises(CheckpointError):
         Ear.load(tmp_path)
+
+
+def test_a_folder_from_before_there_were_halves_is_of_none(ear: Ear, tmp_path: Path) -> None:
+    ear.save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    config = tmp_path / "config.json"
+    values = json.loads(config.read_text())
+    del values["half"]
+    config.write_text(json.dumps(values))
+    assert Ear.load(tmp_path).learned_half is None

@@ -24,9 +24,10 @@ from clipsonic.ingest.jobs import has_changed, with_hash
 from clipsonic.ingest.reembed import reembed
 from clipsonic.ingest.run import IngestOptions, ingest
 from clipsonic.ingest.sources import list_jobs
+from clipsonic.shards.heard import save_answers
 from clipsonic.shards.merge import merge
 from clipsonic.shards.split import split
-from clipsonic.shards.writer import CorpusIndex
+from clipsonic.shards.writer import CorpusIndex, corpus_facts
 from clipsonic.specs import CorpusSpec
 
 OPTIONS = IngestOptions(spec=CorpusSpec(16000, 1.0, 1.0), workers=1, shard_files=2, shard_records=2)
@@ -70,6 +71,22 @@ def test_a_file_that_has_changed_is_read_again_and_the_corpus_is_that_of_the_fil
     ingested(videos, tmp_path / "fresh")
     assert bytes_of(out) == bytes_of(tmp_path / "fresh"), "the two shards that are not needed any more are gone too"
     assert ingested(videos, out)[0].num_changed == 0
+
+
+def test_what_was_heard_of_a_corpus_outlives_the_next_ingest_but_not_a_change_of_its_video(
+    videos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    index = ingested(videos, out)[0].index
+    for shard in index.shards:
+        keys = [item["key"] for item in corpus_facts(out) if item["shard"] == shard["name"]]
+        save_answers(out, shard, "ears", dict.fromkeys(keys, 0.5))
+    ingested(videos, out)
+    assert [item["belongs"] for item in corpus_facts(out)] == [0.5] * 7
+    makers.make_video(videos / "a.mp4", seconds=1, clicks_s=(0.2,))
+    ingested(videos, out)
+    kept = {item["source"]: item.get("belongs") for item in corpus_facts(out)}
+    assert kept == {"videos/a.mp4": None, "videos/b.mp4": None, "videos/c.mp4": 0.5, "videos/d.mp4": 0.5}
 
 
 def test_a_file_that_was_not_whole_when_it_was_read_is_taken_in_when_it_is(videos: Path, tmp_path: Path) -> None:

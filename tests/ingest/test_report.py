@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import makers_ingest as makers
@@ -19,6 +20,9 @@ from clipsonic.ingest.page import NUM_SHOWN, html_page
 from clipsonic.ingest.plan import length_in_words
 from clipsonic.ingest.report import corpus_report, report_in_words
 from clipsonic.ingest.run import IngestOptions, ingest
+from clipsonic.shards.heard import save_answers, with_heard
+from clipsonic.shards.selection import is_silent
+from clipsonic.shards.writer import CorpusIndex, corpus_facts, write_facts
 from clipsonic.specs import CorpusSpec
 
 
@@ -85,6 +89,34 @@ def test_the_page_stands_by_itself_and_trusts_no_name(corpus: Path) -> None:
         assert (len(wave), rate_hz) == (16000, 16000)
     assert page.count("<svg") == 2
     assert "not_media" in page
+
+
+def test_what_was_heard_is_shown_with_the_ends_to_look_at_and_hear_and_the_silent_left_out(
+    corpus: Path, tmp_path: Path
+) -> None:
+    plain = corpus_report(corpus)
+    assert (plain.belongs, plain.least, plain.most, sum(plain.belonging.counts)) == ([], [], [], 0)
+    assert "belong" not in report_in_words(plain) + html_page(corpus, plain)
+    heard = shutil.copytree(corpus, tmp_path / "heard")
+    keys = [item["key"] for item in corpus_facts(corpus)]
+    silent = {item["key"] for item in corpus_facts(corpus) if is_silent(item)}
+    shares = {key: 0.0 if key in silent else (place + 1) / 10 for place, key in enumerate(keys)}
+    (shard,) = CorpusIndex.load(heard).shards
+    save_answers(heard, shard, "ears", shares)
+    write_facts(heard, with_heard(heard, corpus_facts(heard), [shard]))
+    report = corpus_report(heard)
+    audible = [key for key in keys if key not in silent]
+    assert (report.least, report.most) == (audible, audible[::-1])
+    assert sum(report.belonging.counts) == len(audible) == 4
+    values = [shares[key] for key in audible]
+    assert report.belongs == pytest.approx(np.percentile(values, [5, 25, 50, 75, 95]), abs=5e-4)
+    assert f"least {audible[0]}" in report_in_words(report)
+    page = html_page(heard, report)
+    assert page.count("<svg") == 3
+    assert page.count("<audio") == page.count("<img") == 6 + 2 * 4
+    assert page.index("together least") < page.index("together most") < page.index("Some records")
+    shown = [float(share) for share in re.findall(r"belongs ([0-9.]+)<", page)]
+    assert shown == [*values, *values[::-1], *(shares[key] for key in keys)]
 
 
 def test_equal_corpora_give_equal_pages(corpus: Path) -> None:

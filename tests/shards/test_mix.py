@@ -13,6 +13,7 @@ import pytest
 from clipsonic.errors import CorpusError, FingerprintError, SpecError, UsageError
 from clipsonic.shards.expressions import keep_where
 from clipsonic.shards.loader import SegmentLoader
+from clipsonic.shards.selection import half_of
 from clipsonic.specs import SegmentSpec
 
 MakeCorpus = Callable[..., Path]
@@ -158,3 +159,22 @@ def test_eight_ranks_of_one_shard_take_equally_many_steps_and_share_the_records(
     keys = [key for step in zip(*rows, strict=True) for column in zip(*step, strict=True) for key in column]
     for start in range(0, len(keys) - num_records + 1, num_records):
         assert len(set(keys[start : start + num_records])) == num_records, "each record once per epoch"
+
+
+def test_the_halves_share_no_video_and_together_are_all(make_corpus: MakeCorpus, segment: SegmentSpec) -> None:
+    keys = [f"k{i:02d}" for i in range(40)]
+    corpora = [make_corpus("one", keys), make_corpus("two", keys[30:])]
+    loaders = [SegmentLoader(corpora, segment, 2, 0, "all", half=half) for half in (0, 1)]
+    sources = [{record.source for record in loader.records} for loader in loaders]
+    assert not sources[0] & sources[1]
+    assert sources[0] | sources[1] == {f"{key}.mp4" for key in keys}
+    assert min(map(len, sources)) >= 10, "about a half each: of 40, fewer than 10 come once in a thousand draws"
+    for mine, other in (loaders, loaders[::-1]):
+        assert mine.report["other_half"] == len(other.records) == sum(p["other_half"] for p in mine.report["corpora"])
+    assert "other_half" not in SegmentLoader(corpora, segment, 2, 0, "all").report
+
+
+def test_a_half_without_a_record_is_refused_with_the_count(make_corpus: MakeCorpus, segment: SegmentSpec) -> None:
+    half = half_of("a.mp4")
+    with pytest.raises(CorpusError, match="1 in the other half"):
+        SegmentLoader(make_corpus("one", ["a"]), segment, 2, 0, "all", half=1 - half)

@@ -88,3 +88,17 @@ def test_a_batch_of_one_and_an_ear_of_another_kind_are_refused(
     other = [*words, "--ear.hidden", "9", "--init", str(tmp_path / "ear"), "--out", str(tmp_path / "other")]
     assert main(["train", *other]) != 0
     assert "another kind of ear" in capsys.readouterr().err
+
+
+def test_an_ear_of_a_half_says_so_and_goes_on_with_that_half_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*LESSONS["ear"](tmp_path), "--run.preview_every", "0", "--run.val_every", "0", "--max-steps", "1"]
+    assert main(["train", *words, "--out", str(tmp_path / "ear"), "--data.half", "1"]) == 0
+    assert "of the other half of the videos" in "".join(capsys.readouterr())
+    assert Ear.load(tmp_path / "ear").learned_half == 1
+    again = ["train", *words, "--init", str(tmp_path / "ear"), "--out", str(tmp_path / "other"), "--data.half", "0"]
+    assert main(again) != 0
+    assert "another kind of ear" in capsys.readouterr().err
+    assert main(["train", *words, "--out", str(tmp_path / "third"), "--data.half", "2"]) == 2
+    assert "data.half 2 must be 0 or 1" in capsys.readouterr().err

@@ -188,6 +188,7 @@ def new_ear(config: TrainConfig, segment: SegmentSpec) -> Ear:
             channels=how.channels,
             depths=how.depths,
             hidden=how.hidden,
+            half=config.data.half,
             **dataclasses.asdict(mel),
         )
         return ear

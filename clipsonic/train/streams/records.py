@@ -101,7 +101,7 @@ def open_data(corpora: Place | Sequence[Place | Corpus], segment: SegmentSpec, c
     loading = partial(
         SegmentLoader, open_corpora(corpora, how.cache_dir, how.cache_gb), segment, wanted, config.run.seed,
         val_share=how.val_share, weights=how.weights, drop_silent=how.drop_silent, drop_duplicates=how.drop_duplicates,
-        keep=keep_where(how.filter) if how.filter else None,
+        keep=keep_where(how.filter) if how.filter else None, half=how.half,
     )  # fmt: skip
     loader = loading(split="train", num_workers=how.num_workers, cache_mb=how.cache_mb)
     notes = _notes(loader, wanted, segment)
@@ -119,8 +119,9 @@ def _notes(loader: SegmentLoader, wanted: int, segment: SegmentSpec) -> list[str
     words = {
         "too_short": f"shorter than {segment.seconds:g} s", "silent": "silent",
         "filtered": "filtered out", "duplicate": "near-duplicates",
+        "other_half": "of the other half of the videos",
     }  # fmt: skip
-    if left_out := [f"{report[name]} {word}" for name, word in words.items() if report[name]]:
+    if left_out := [f"{report[name]} {word}" for name, word in words.items() if report.get(name)]:
         notes.append(f"left out records: {', '.join(left_out)}")
     if mixed := [f"{part['share']:.1%} from {part['corpus']} ({part['used']})" for part in report.get("corpora", ())]:
         notes.append(f"of the records drawn come {', '.join(mixed)}")

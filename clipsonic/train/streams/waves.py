@@ -152,7 +152,7 @@ def _makers(config: TrainConfig, sources: Sources) -> dict[str, Callable[[Split]
         make[CORPUS] = lambda split: SegmentLoader(
             corpora, space, 1, seed, split, how.val_share, how.weights, keep_where(how.filter) if how.filter else None,
             drop_silent=how.drop_silent, drop_duplicates=how.drop_duplicates, random_crop=split == "train",
-            cache_mb=cache_mb if split == "train" else 0, few_shards=split == "val",
+            cache_mb=cache_mb if split == "train" else 0, few_shards=split == "val", half=how.half,
         )  # fmt: skip
     if sources.recordings is not None and not (both and share == 0.0):
         length, rate_hz = config.segment.spec(1, "").num_samples, config.segment.sample_rate_hz
@@ -187,6 +187,6 @@ def collated(crops: list[tuple[str, np.ndarray]]) -> Batch:
 
 def _left_out(name: str, report: dict[str, Any]) -> list[str]:
     words = {"too_short": "too short", "silent": "silent", "unreadable": "unreadable", "filtered": "filtered out",
-             "duplicate": "near-duplicates"}  # fmt: skip
+             "duplicate": "near-duplicates", "other_half": "of the other half of the videos"}  # fmt: skip
     counts = [f"{report[key]} {word}" for key, word in words.items() if report.get(key)]
     return [f"left out of {name}: {', '.join(counts)}"] if counts else []
