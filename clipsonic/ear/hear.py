@@ -1,9 +1,9 @@
 """What ears say of a corpus: the fact `belongs` of each record, by an ear that never saw its video; none is decoded.
 
 Guarantee: an answer is a function of the ears and of the shards alone (and of the kind of device), so a run that was
-killed, and started again, leaves the same bytes; equal ears and shards are not asked again. A record without sound or frames belongs to nothing:
-0. Price: the ear (about 3 ms of a core for four seconds) and the decoding of each sound; memory holds one batch, one
-shard's answers, and `NUM_OTHERS` mean frames.
+killed, and started again, leaves the same bytes; equal ears and shards are not asked again. A record without sound or
+frames belongs to nothing: 0. Price: the ear (about 3 ms of a core for four seconds) and the decoding of each sound;
+memory holds one batch, one shard's answers, `NUM_OTHERS` mean frames, and a number for each record.
 """
 
 from __future__ import annotations
