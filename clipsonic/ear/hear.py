@@ -1,9 +1,9 @@
 """What ears say of a corpus: the fact `belongs` of each record, by an ear that never saw its video; none is decoded.
 
-Guarantee: an answer is a function of the ears and of the shards alone, so a run that was killed, and started again,
-leaves the same bytes; equal ears and shards are not asked again. A record without sound or frames belongs to nothing:
-0. Price: the ear (about 3 ms of a core for four seconds) and the decoding of each sound; memory holds one batch, one
-shard's answers, and `NUM_OTHERS` mean frames.
+Guarantee: an answer is a function of the ears and of the shards alone (and of the kind of device), so a run that was
+killed, and started again, leaves the same bytes; equal ears and shards are not asked again. A record without sound or
+frames belongs to nothing: 0. Price: the ear (about 3 ms of a core for four seconds) and the decoding of each sound;
+memory holds one batch, one shard's answers, `NUM_OTHERS` mean frames, and a number for each record.
 """
 
 from __future__ import annotations
@@ -78,25 +78,42 @@ def _hear(folder: Path, index: CorpusIndex, listeners: Listeners) -> Hearing:
     of = {"ears": listeners.fingerprints, "shards": _digest(index), "others": NUM_OTHERS}
     _forget_others(folder, index, of)
     todo = [shard for shard in index.shards if answers(folder, shard, of) is None]
-    if todo:
-        others = _others(folder)
+    if todo or not index.shards:
+        others = _others(folder, index.width)
         with tqdm(desc="hear", unit="record", total=index.num_records, file=sys.stderr, mininterval=0.5) as bar:
             bar.update(index.num_records - sum(shard["records"] for shard in todo))
             for shard in todo:
                 records = read_shard(folder / shard["name"])
                 save_answers(folder, shard, of, dict(_answered(records, listeners, others, bar)))
-    shares, changed = np.zeros(index.num_records), False
-    for place, (item, heard) in enumerate(zip(each_facts(folder), _joined(folder, index), strict=True)):
-        shares[place], changed = heard[BELONGS], changed or item != heard
+    return Hearing(index.num_records, sum(shard["records"] for shard in todo), _conclude(folder, index))
+
+
+def _conclude(folder: Path, index: CorpusIndex) -> list[float]:
+    """Bring the answers into the facts, where they are not there yet; the quantiles of `belongs`."""
+    shares, changed = list[float](), False
+    for item, heard in zip(each_facts(folder), _joined(folder, index), strict=True):
+        shares.append(_heard_of(heard, folder))
+        changed = changed or item != heard
     if changed:
         remove_temporaries(folder / FACTS_NAME)
         write_facts(folder, _joined(folder, index))
-    quantiles = [round(float(share), 3) for share in np.percentile(shares, [5, 25, 50, 75, 95])]
-    return Hearing(index.num_records, sum(shard["records"] for shard in todo), quantiles)
+    return [round(float(share), 3) for share in np.percentile(shares, [5, 25, 50, 75, 95])]
 
 
 def _joined(folder: Path, index: CorpusIndex) -> Iterator[dict[str, Any]]:
     return with_heard(folder, each_facts(folder), index.shards)
+
+
+def _heard_of(facts: Mapping[str, Any], folder: Path) -> float:
+    if BELONGS not in facts:
+        raise _not_held(folder / str(facts["shard"]), str(facts["key"]))
+    return float(facts[BELONGS])
+
+
+def _not_held(shard: Path, key: str) -> CorpusError:
+    return CorpusError(
+        f"{shard} does not hold record {key}: delete {FACTS_NAME} beside it, it is rebuilt from the shards"
+    )
 
 
 def _digest(index: CorpusIndex) -> str:
@@ -112,7 +129,7 @@ def _forget_others(folder: Path, index: CorpusIndex, of: Mapping[str, Any]) -> N
             path.unlink()
 
 
-def _others(folder: Path) -> Others:
+def _others(folder: Path, width: int) -> Others:
     """The mean frames of records drawn from those that have sound and frames, the same for every run."""
     drawn = heapq.nsmallest(
         NUM_OTHERS,
@@ -127,28 +144,31 @@ def _others(folder: Path) -> Others:
     frames = []
     for shard, items in itertools.groupby(wanted, lambda item: item[0]):
         keys = [key for _, key, _ in items]
-        found = {record.key: mean_frame(record.frames) for record in read_shard(folder / shard, set(keys))}
+        found = {record.key: _frame_of(record, width) for record in read_shard(folder / shard, set(keys))}
+        if missing := [key for key in keys if key not in found]:
+            raise _not_held(folder / shard, missing[0])
         frames += [found[key] for key in keys]
     return Others(np.stack(frames), np.array([source for _, _, source in wanted]))
 
 
 def _is_heard(facts: Mapping[str, Any]) -> bool:
-    return bool(facts["frame_times_s"]) and not is_silent(dict(facts))
+    return bool(facts.get("frame_times_s")) and not is_silent(dict(facts))
 
 
 def _answered(records: Iterable[Record], listeners: Listeners, others: Others, bar: Any) -> Iterator[tuple[str, float]]:
     """Key and `belongs` of each record, heard in batches of one ear and one length."""
     records = iter(records)
     while batch := list(itertools.islice(records, _BATCH)):
-        groups: dict[tuple[int, int], list[Record]] = {}
+        groups: dict[tuple[int, int, int], list[Record]] = {}
         for record in batch:
             if _is_heard(record.facts):
-                groups.setdefault((listeners.number_of(_source(record)), len(record.wave)), []).append(record)
+                alike = listeners.number_of(_source(record)), record.sample_rate_hz, len(record.wave)
+                groups.setdefault(alike, []).append(record)
             else:
                 yield record.key, 0.0
-        for (number, _), group in groups.items():
-            sounds_NE = _embedded(listeners.ears[number], [record.wave for record in group])
-            own_NE = np.stack([mean_frame(record.frames) for record in group])
+        for (number, rate_hz, _), group in groups.items():
+            sounds_NE = _embedded(listeners.ears[number], [record.wave for record in group], rate_hz)
+            own_NE = np.stack([_frame_of(record, others.frames_RE.shape[1]) for record in group])
             shares = belonging(sounds_NE, own_NE, [_source(record) for record in group], others)
             yield from zip((record.key for record in group), shares.tolist(), strict=True)
         bar.update(len(batch))
@@ -158,9 +178,18 @@ def _source(record: Record) -> str:
     return source_of({**record.facts, "key": record.key})
 
 
-def _embedded(ear: Ear, waves: Sequence[np.ndarray]) -> np.ndarray:
+def _frame_of(record: Record, width: int) -> np.ndarray:
+    """Its mean frame (E,)."""
+    if record.frames.shape != (len(record.facts["frame_times_s"]), width):
+        raise CorpusError(
+            f"record {record.key} has frames of shape {record.frames.shape}, its facts and the index say "
+            f"{(len(record.facts['frame_times_s']), width)}: build its shard again with ingest"
+        )
+    return mean_frame(record.frames)
+
+
+def _embedded(ear: Ear, waves: Sequence[np.ndarray], rate_hz: int) -> np.ndarray:
     """Unit vectors (N, E) of sounds of one length; what is shorter than an ear needs is followed by silence."""
-    rate_hz = ear.spec.sample_rate_hz
     waves_NT = np.stack(waves)
     missing = max(0, round(LEAST_S * rate_hz) - waves_NT.shape[1])
     return ear.embed_sounds(np.pad(waves_NT, ((0, 0), (0, missing))), rate_hz).whole

@@ -232,7 +232,7 @@ def test_without_sound_or_frames_a_record_belongs_to_nothing_and_is_no_other(ear
 
 def test_only_a_sample_of_others_is_held(corpus: Path, ears: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hearing, "NUM_OTHERS", 5)
-    others = hearing._others(corpus)
+    others = hearing._others(corpus, WIDTH)
     assert others.frames_RE.shape == (5, WIDTH)
     drawn = {tuple(np.round(frame, 6)) for frame in others.frames_RE}
     assert drawn < {tuple(np.round(mean_frame(new_record(n).frames), 6)) for n in range(COUNT)}
@@ -286,6 +286,19 @@ def test_the_command_says_what_came_of_it(corpus: Path, ears: list[Path], capsys
     assert (told["records"], told["heard_now"], len(told["ears"])) == (COUNT, COUNT, 2)
     expected = np.percentile(list(belongs_of(corpus).values()), [5, 25, 50, 75, 95])
     np.testing.assert_allclose(told["quantiles"], expected, atol=5e-4)
+
+
+def test_facts_and_frames_that_do_not_go_with_the_shards_are_refused(
+    corpus: Path, ears: list[Path], tmp_path: Path
+) -> None:
+    facts = corpus_facts(corpus)
+    write_facts(corpus, [*facts, {**facts[-1], "key": "nobody"}])
+    with pytest.raises(CorpusError, match=r"does not hold record nobody: delete facts\.jsonl\.gz"):
+        hear(corpus, Listeners(ears))
+    wide = new_record(1)
+    wide = Record(wide.key, wide.wave, unit(3, WIDTH + 1, seed=1).astype(np.float16), wide.facts)
+    with pytest.raises(CorpusError, match="record k01 has frames of shape"):
+        hear(make_corpus(tmp_path / "wide", [new_record(0), wide]), Listeners(ears))
 
 
 @pytest.mark.parametrize("damage", ["{", '{"of": 0, "sha256": "SHA", "belongs": {"k00": 7}}'])

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from clipsonic.cli import main
 from clipsonic.ear.tower import Ear
+from clipsonic.shards.writer import corpus_facts
 from clipsonic.train.lessons.contrast import Weighing, sounds_and_frames
 from clipsonic.train.lessons.ear import ranks
 
@@ -102,3 +103,18 @@ def test_an_ear_of_a_half_says_so_and_goes_on_with_that_half_only(
     assert "another kind of ear" in capsys.readouterr().err
     assert main(["train", *words, "--out", str(tmp_path / "third"), "--data.half", "2"]) == 2
     assert "data.half 2 must be 0 or 1" in capsys.readouterr().err
+
+
+def test_two_ears_of_a_half_each_hear_their_corpus_and_the_next_run_filters_by_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*LESSONS["ear"](tmp_path), "--run.preview_every", "0", "--run.val_every", "0", "--max-steps", "1"]
+    for half in ("0", "1"):
+        assert main(["train", *words, "--out", str(tmp_path / half), "--data.half", half]) == 0
+    ears = [word for half in ("0", "1") for word in ("--ear", str(tmp_path / half))]
+    assert main(["hear", str(tmp_path / "corpus"), *ears, "--device", "cpu"]) == 0
+    left_out = sum(item["belongs"] <= 0.3 for item in corpus_facts(tmp_path / "corpus"))
+    assert 0 < left_out < 43
+    capsys.readouterr()
+    assert main(["train", *words, "--out", str(tmp_path / "third"), "--data.filter", "belongs > 0.3"]) == 0
+    assert f"left out records: {left_out} filtered out" in "".join(capsys.readouterr())

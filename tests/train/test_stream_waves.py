@@ -123,6 +123,18 @@ def test_takes_of_one_recording_stay_on_one_side(tmp_path: Path) -> None:
     assert not sides[0] & sides[1]
 
 
+def test_a_half_is_of_the_corpus_s_videos(tmp_path: Path) -> None:
+    sources, keys = Sources((tones(tmp_path / "corpus", 12),)), []
+    for half in (0, 1):
+        given = config()
+        waves = open_waves(dataclasses.replace(given, data=dataclasses.replace(given.data, half=half)), sources)
+        keys.append({key for batch in itertools.islice(waves.stream, 12) for key in batch["keys"]})
+        assert any("of the other half of the videos" in note for note in waves.notes)
+    assert keys[0]
+    assert keys[1]
+    assert not keys[0] & keys[1]
+
+
 def test_held_out_sounds_are_not_trained_on(tmp_path: Path) -> None:
     waves = both(tmp_path)
     trained = {key for batch in itertools.islice(waves.stream, 20) for key in batch["keys"]}
