@@ -193,9 +193,9 @@ class Parts:
             FingerprintError: it answers in another CLIP's space.
             CheckpointError: a folder that is damaged or holds no ear.
         """
-        ear = Ear.load(Path(ear)) if isinstance(ear, str | Path) else ear
-        saved.check_fingerprint("ear", ear.space, self.spec)
-        self._ear = ear.to(self.device)
+        given: Any = Ear.load(Path(ear)) if isinstance(ear, str | Path) else ear
+        saved.check_fingerprint("ear", given.space, self.spec)
+        self._ear = given.to(self.device)
 
     def sound_closer(self, name: str, has_text: bool = False) -> str:
         """How the gap between a sound and pictures is closed: by the bank's pictures, or not at all.
@@ -276,7 +276,8 @@ class Parts:
     def move(self, device: torch.device) -> None:
         """Move those that are loaded."""
         vocoder = self._vocoder if isinstance(self._vocoder, torch.nn.Module) else None
-        for part in (self._clip, self._prior, self._ear, vocoder):
+        parts: tuple[Any, ...] = (self._clip, self._prior, self._ear, vocoder)
+        for part in parts:
             if part is not None:
                 part.to(device)
 
